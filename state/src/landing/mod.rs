@@ -1,0 +1,1 @@
+//! Landing: the order of durability, as a machine without IO.

@@ -1,0 +1,22 @@
+//! What longhaul transfers, and where it lands.
+//!
+//! ```text
+//! provider: Source ──survey──▶ totals        joiner: Item ──open──▶ Place      Sink
+//!                  ──walk────▶ Item, Item, ...        bytes ──write─▶           │ directory:
+//!                  ──open────▶ Content ──read_at──▶   finish ▶ sync ▶ publish   ▼ landing::Machine
+//! ```
+//!
+//! Everything here blocks; transports call it from helper threads, never from the thread that
+//! drives a session.
+#![forbid(unsafe_code)]
+
+pub mod item;
+pub mod landing;
+pub mod pool;
+pub mod root;
+pub mod sink;
+pub mod source;
+
+pub use item::{Item, What};
+pub use sink::{Place, Sink, SinkError};
+pub use source::{Content, Piece, Source, SourceError, Survey, Walk};

@@ -1,0 +1,275 @@
+//! Where a state lands.
+//!
+//! A sink is told what will come ([`Sink::begin`]), opens items, takes bytes, finishes items once
+//! they are verified, makes everything durable and publishes it in one step; all of it blocking,
+//! from one helper thread. One sink object serves one session. Nothing is visible to anybody before
+//! [`Sink::publish`].
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use longhaul_core::id::ItemId;
+use longhaul_core::reason::Reason;
+
+use crate::item::{Item, Name};
+use crate::source::{Progress, Survey};
+
+/// A state to receive.
+pub trait Sink: Send {
+    /// Hears what will come, before the first byte: the place for every check that can be made now.
+    ///
+    /// # Errors
+    /// If the destination can't take it.
+    fn begin(&mut self, survey: &Survey) -> Result<(), SinkError>;
+
+    /// Begins an item with content. It is finished or discarded later; many are open at once.
+    ///
+    /// # Errors
+    /// If it can't be created.
+    fn open(&mut self, id: ItemId, item: &Item) -> Result<Place, SinkError>;
+
+    /// Takes bytes of an item whose place is [`Place::Sink`], in order unless items are files.
+    ///
+    /// # Errors
+    /// If they can't be written.
+    fn write(&mut self, id: ItemId, offset: u64, bytes: &[u8]) -> Result<(), SinkError>;
+
+    /// Takes a hole: `len` zero bytes that need not be stored. Called for every place.
+    ///
+    /// # Errors
+    /// If they can't be written.
+    fn hole(&mut self, id: ItemId, offset: u64, len: u64) -> Result<(), SinkError>;
+
+    /// The item's `len` bytes are all there and verified.
+    ///
+    /// # Errors
+    /// If it can't be completed.
+    fn finish(&mut self, id: ItemId, len: u64) -> Result<(), SinkError>;
+
+    /// Forgets an open item: it failed, and will be opened again or never.
+    ///
+    /// # Errors
+    /// If what was written can't be taken back.
+    fn discard(&mut self, id: ItemId) -> Result<(), SinkError>;
+
+    /// Takes an item without content (directory or link), or a whole small file at once.
+    ///
+    /// # Errors
+    /// If it can't be created.
+    fn put(&mut self, id: ItemId, item: &Item, content: &[u8]) -> Result<(), SinkError> {
+        self.open(id, item)?;
+        if !content.is_empty() {
+            self.write(id, 0, content)?;
+        }
+        self.finish(id, content.len() as u64)
+    }
+
+    /// Makes everything finished so far durable.
+    ///
+    /// # Errors
+    /// If that can't be promised. A sink that failed here publishes nothing.
+    fn sync(&mut self, progress: &dyn Progress) -> Result<(), SinkError>;
+
+    /// Publishes the state in one step, durably. Called once, after [`Sink::sync`].
+    ///
+    /// # Errors
+    /// If nothing was published.
+    fn publish(&mut self) -> Result<(), SinkError>;
+
+    /// The transfer failed: nothing is published. What was staged may stay for a later run.
+    fn abort(&mut self);
+
+    /// A word about durability for the summary, if the file system does not promise it.
+    fn caveat(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// Where the bytes of an open item go.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Into this file, at their own offset: the transport writes them itself, from several threads.
+    File(Arc<File>),
+    /// Into [`Sink::write`].
+    Sink,
+    /// Nowhere: they are checked and dropped.
+    Discard,
+}
+
+/// Why a sink can't take what it should.
+#[derive(Debug)]
+pub struct SinkError {
+    /// What happened.
+    pub kind: SinkErrorKind,
+    /// The item, if it is about one; the root otherwise.
+    pub item: Name,
+}
+
+/// What happened at a sink.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SinkErrorKind {
+    /// Something is at the destination, and replacing it was not asked for.
+    NotEmpty,
+    /// The destination is something else than the state: a file for a directory, or the reverse.
+    OtherShape(&'static str),
+    /// The destination is a mount point or `/`.
+    MountPoint,
+    /// The destination lies inside the source, or the source inside the destination.
+    InsideSource,
+    /// The destination's parent directory does not exist.
+    NoParent,
+    /// The file system can't publish in one step.
+    NoAtomicRename(&'static str),
+    /// Another process holds the staging directory.
+    Held(String),
+    /// Not enough room: bytes needed and free.
+    NoSpace {
+        /// Bytes that are needed, if known.
+        need: Option<u64>,
+        /// Bytes that are free, if known.
+        have: Option<u64>,
+    },
+    /// Another item has this name, or a name on its path is no directory.
+    NameTaken,
+    /// A hard link to an item that is no file of this state.
+    NoSuchLink,
+    /// A symbolic link that leads out of the state.
+    LinkLeaves,
+    /// More than 2^17 files with several names.
+    TooManyLinks,
+    /// Data could not be made durable; the staged copy is not to be trusted.
+    Durability(io::Error),
+    /// A system call failed.
+    Io {
+        /// What was tried: "create", "write", ...
+        action: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Someone asked it to stop.
+    Stopped,
+    /// The user's own sink failed or panicked.
+    User(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl SinkError {
+    /// An error about the destination as a whole.
+    #[must_use]
+    pub fn whole(kind: SinkErrorKind) -> Self {
+        Self { kind, item: Name::root() }
+    }
+
+    /// An error about one item.
+    #[must_use]
+    pub fn item(name: Name, kind: SinkErrorKind) -> Self {
+        Self { kind, item: name }
+    }
+
+    /// A failed system call: a full disk or quota is told apart.
+    #[must_use]
+    pub fn io(name: Name, action: &'static str, error: io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                SinkErrorKind::NoSpace { need: None, have: None }
+            }
+            _ => SinkErrorKind::Io { action, error },
+        };
+        Self { kind, item: name }
+    }
+
+    /// The error of a user's own sink.
+    #[must_use]
+    pub fn user(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::whole(SinkErrorKind::User(error.into()))
+    }
+
+    /// The reason on the wire.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match &self.kind {
+            SinkErrorKind::NoSpace { .. } => Reason::NoSpace,
+            SinkErrorKind::Held(_) => Reason::Refused,
+            SinkErrorKind::Stopped => Reason::Cancelled,
+            SinkErrorKind::NameTaken | SinkErrorKind::NoSuchLink => Reason::Protocol,
+            _ => Reason::Destination,
+        }
+    }
+
+    /// What to do about it; empty where nothing can be advised.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match &self.kind {
+            SinkErrorKind::NotEmpty => "choose another destination, or replace it with --replace",
+            SinkErrorKind::OtherShape(_) => "choose another destination",
+            SinkErrorKind::MountPoint => {
+                "choose a directory below the mount point: a mount point can't be exchanged"
+            }
+            SinkErrorKind::InsideSource => "choose a destination outside the source",
+            SinkErrorKind::NoParent => "create the parent directory first",
+            SinkErrorKind::NoAtomicRename(_) => {
+                "choose a destination on another file system, or one that does not exist yet"
+            }
+            SinkErrorKind::Held(_) => "wait for the other process, or stop it",
+            SinkErrorKind::NoSpace { .. } => "free some space and run the same command again",
+            SinkErrorKind::LinkLeaves => "run the joiner with --links keep to keep such links as they are",
+            SinkErrorKind::Durability(_) => "check the disk (dmesg), then run the same command again",
+            SinkErrorKind::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                "run the joiner as a user who may write there"
+            }
+            SinkErrorKind::Io { error, .. } if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "remount it writable, or choose another destination"
+            }
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for SinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.item.is_root() {
+            write!(f, "{}: ", self.item)?;
+        }
+        match &self.kind {
+            SinkErrorKind::NotEmpty => f.write_str("the destination is not empty"),
+            SinkErrorKind::OtherShape(what) => write!(f, "the destination is {what}"),
+            SinkErrorKind::MountPoint => f.write_str("the destination is a mount point"),
+            SinkErrorKind::InsideSource => {
+                f.write_str("the destination and the source lie inside each other")
+            }
+            SinkErrorKind::NoParent => f.write_str("the destination's parent directory does not exist"),
+            SinkErrorKind::NoAtomicRename(what) => {
+                write!(f, "the destination can't be replaced in one step: {what}")
+            }
+            SinkErrorKind::Held(who) => write!(f, "the staging directory is held by {who}"),
+            SinkErrorKind::NoSpace { need: Some(need), have: Some(have) } => {
+                write!(f, "not enough room: {need} bytes needed, {have} free")
+            }
+            SinkErrorKind::NoSpace { .. } => f.write_str("no space left"),
+            SinkErrorKind::NameTaken => {
+                f.write_str("another item has this name, or a part of its path is no directory")
+            }
+            SinkErrorKind::NoSuchLink => {
+                f.write_str("is a hard link to an item that is no file of this state")
+            }
+            SinkErrorKind::LinkLeaves => f.write_str("is a symbolic link that leads out of the state"),
+            SinkErrorKind::TooManyLinks => f.write_str("more than 131072 files have several names"),
+            SinkErrorKind::Durability(error) => write!(f, "could not be made durable: {error}"),
+            SinkErrorKind::Io { action, error } => write!(f, "{action} failed: {error}"),
+            SinkErrorKind::Stopped => f.write_str("stopped"),
+            SinkErrorKind::User(error) => write!(f, "the sink failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for SinkError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            SinkErrorKind::Io { error, .. } | SinkErrorKind::Durability(error) => Some(error),
+            SinkErrorKind::User(error) => Some(error.as_ref()),
+            _ => None,
+        }
+    }
+}
