@@ -16,6 +16,7 @@ pub mod pool;
 pub mod root;
 pub mod sink;
 pub mod source;
+pub mod transfer;
 
 pub use item::{Item, What};
 pub use sink::{Place, Sink, SinkError};

@@ -1,0 +1,496 @@
+//! What every transport takes and tells: options, control, events, statistics, summary, error.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use longhaul_core::id::{ClusterId, MemberId, TransferId};
+use longhaul_core::integrity::{Integrity, Root};
+use longhaul_core::item::Escaped;
+use longhaul_core::reason::{Phase, Reason, Side};
+use longhaul_core::session::SessionError;
+use longhaul_core::wire::Failed;
+
+use crate::item::Name;
+use crate::sink::SinkError;
+use crate::source::{Shape, SourceError, Survey};
+
+/// How a transfer is to be carried out. The defaults suit most.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This process.
+    pub member: MemberId,
+    /// The cluster that it belongs to; peers of another are refused.
+    pub cluster: ClusterId,
+    /// Which transfer this is; fresh for each.
+    pub transfer: TransferId,
+    /// Joiner: the integrity that is demanded.
+    pub integrity: Integrity,
+    /// Data lanes: asked for by the joiner, the most that a provider grants. 1 to 8.
+    pub lanes: u16,
+    /// How often an item that arrived broken is sent again, at most 14.
+    pub max_retries: u8,
+    /// A session without progress for this long fails.
+    pub stall_timeout: Duration,
+    /// A peer that does not connect or answer for this long is given up.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            member: MemberId::default(),
+            cluster: ClusterId::default(),
+            transfer: TransferId::default(),
+            integrity: Integrity::Crc32c,
+            lanes: 2,
+            max_retries: 3,
+            stall_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What happens in a transfer. One enum feeds bar, lines, JSON and logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The provider is busy; the joiner will ask again.
+    Busy {
+        /// When.
+        retry_after: Duration,
+    },
+    /// Both sides know each other.
+    Established {
+        /// The peer.
+        peer: MemberId,
+    },
+    /// What will move is known.
+    Prepared {
+        /// What the state is as a whole.
+        shape: Shape,
+        /// Items.
+        items: u64,
+        /// Logical bytes, if known.
+        bytes: Option<u64>,
+    },
+    /// Items move.
+    Streaming,
+    /// An item arrived broken and is sent again.
+    Retrying {
+        /// Its number.
+        item: u32,
+        /// How often it has failed.
+        attempt: u8,
+    },
+    /// Count, bytes and root are the same on both sides.
+    Agreed {
+        /// The root.
+        root: Root,
+    },
+    /// Everything is durable at the joiner, and nothing is published yet.
+    Durable,
+    /// Published at the joiner.
+    Installed,
+    /// Something that a person should know, and that stops nothing.
+    Warning(String),
+}
+
+/// Where a transfer is; the order is that of its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// No connection yet, or no agreement who is who.
+    Connecting,
+    /// The provider surveys its state, the joiner waits.
+    Surveying,
+    /// Items move.
+    Streaming,
+    /// Everything has moved and is made durable.
+    Syncing,
+    /// The state is being published.
+    Installing,
+    /// Over, one way or the other.
+    Over,
+}
+
+impl Stage {
+    const ALL: [Self; 6] =
+        [Self::Connecting, Self::Surveying, Self::Streaming, Self::Syncing, Self::Installing, Self::Over];
+
+    /// The word in output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Surveying => "surveying",
+            Self::Streaming => "streaming",
+            Self::Syncing => "syncing",
+            Self::Installing => "installing",
+            Self::Over => "over",
+        }
+    }
+}
+
+/// How far a transfer is: plain numbers, taken at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Where it is.
+    pub stage: Stage,
+    /// Items in all, once known.
+    pub items_total: Option<u64>,
+    /// Logical bytes in all, if known.
+    pub bytes_total: Option<u64>,
+    /// Items that are verified at the joiner.
+    pub items: u64,
+    /// Logical bytes moved, holes included: read and sent, or received.
+    pub bytes: u64,
+    /// Payload bytes on the wire.
+    pub bytes_sent: u64,
+    /// Items sent again.
+    pub retries: u64,
+    /// Units of the slow work of this stage (items surveyed, files synced).
+    pub work: u64,
+}
+
+/// The handle between a running transfer and those who watch or stop it. Shared by reference;
+/// nothing that a watcher does can slow the data.
+#[derive(Default)]
+pub struct Control {
+    cancelled: AtomicBool,
+    wakers: Mutex<Vec<Box<dyn Fn() + Send>>>,
+    watchers: Mutex<Vec<SyncSender<Event>>>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    stage: AtomicU8,
+    totals_known: AtomicU8,
+    items_total: AtomicU64,
+    bytes_total: AtomicU64,
+    items: AtomicU64,
+    bytes: AtomicU64,
+    bytes_sent: AtomicU64,
+    retries: AtomicU64,
+    work: AtomicU64,
+}
+
+/// Events that a watcher may be behind before it loses some.
+const EVENTS_BEHIND: usize = 1024;
+
+impl Control {
+    /// A handle of a transfer that has not begun.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops the transfer cleanly, from any thread; nothing is published after it.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        for waker in self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            waker();
+        }
+    }
+
+    /// Whether it was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Transports: `waker` is called when the transfer is cancelled.
+    pub fn on_cancel(&self, waker: impl Fn() + Send + 'static) {
+        if self.is_cancelled() {
+            waker();
+        }
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(waker));
+    }
+
+    /// Transports: the attempt that registered wakers is over.
+    pub fn forget_wakers(&self) {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The events from now on. Whoever does not keep up loses events, never slows the transfer.
+    pub fn events(&self) -> Receiver<Event> {
+        let (sender, receiver) = sync_channel(EVENTS_BEHIND);
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        receiver
+    }
+
+    /// Transports: something happened.
+    pub fn emit(&self, event: &Event) {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers
+            .retain(|watcher| !matches!(watcher.try_send(event.clone()), Err(TrySendError::Disconnected(_))));
+    }
+
+    /// Ends the events: those who iterate over them see the end.
+    pub fn close_events(&self) {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let counters = &self.counters;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let known = counters.totals_known.load(Ordering::Acquire);
+        Stats {
+            stage: Stage::ALL[usize::from(counters.stage.load(Ordering::Relaxed)).min(5)],
+            items_total: (known & 1 != 0).then(|| load(&counters.items_total)),
+            bytes_total: (known & 2 != 0).then(|| load(&counters.bytes_total)),
+            items: load(&counters.items),
+            bytes: load(&counters.bytes),
+            bytes_sent: load(&counters.bytes_sent),
+            retries: load(&counters.retries),
+            work: load(&counters.work),
+        }
+    }
+
+    /// Transports: the transfer has come to a stage.
+    pub fn enter(&self, stage: Stage) {
+        self.counters.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// Transports: a fresh attempt begins, from nothing.
+    pub fn restart(&self) {
+        let counters = &self.counters;
+        for counter in [&counters.items, &counters.bytes, &counters.work] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        self.enter(Stage::Connecting);
+    }
+
+    /// Transports: the totals are known.
+    pub fn set_totals(&self, items: u64, bytes: Option<u64>) {
+        self.counters.items_total.store(items, Ordering::Relaxed);
+        self.counters.bytes_total.store(bytes.unwrap_or(0), Ordering::Relaxed);
+        self.counters.totals_known.store(1 | u8::from(bytes.is_some()) << 1, Ordering::Release);
+    }
+
+    /// Transports: items verified so far.
+    pub fn set_items(&self, items: u64) {
+        self.counters.items.store(items, Ordering::Relaxed);
+    }
+
+    /// Transports: logical bytes moved, and how many of them were payload on the wire.
+    pub fn add_bytes(&self, logical: u64, sent: u64) {
+        self.counters.bytes.fetch_add(logical, Ordering::Relaxed);
+        self.counters.bytes_sent.fetch_add(sent, Ordering::Relaxed);
+    }
+
+    /// Transports: an item is sent again.
+    pub fn add_retry(&self) {
+        self.counters.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Transports: units of slow work done in this stage.
+    pub fn set_work(&self, units: u64) {
+        self.counters.work.store(units, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control")
+            .field("cancelled", &self.is_cancelled())
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
+
+/// What a transfer that succeeded has moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Items.
+    pub items: u64,
+    /// Logical bytes of content.
+    pub bytes: u64,
+    /// Payload bytes on the wire, those sent again included.
+    pub bytes_sent: u64,
+    /// Items sent again.
+    pub retries: u64,
+    /// The integrity that was kept.
+    pub integrity: Integrity,
+    /// The root.
+    pub root: Root,
+    /// Provider: the joiner said that it has published. Always true for a joiner.
+    pub confirmed: bool,
+    /// Joiner: why durability is not proven, if it is not.
+    pub caveat: Option<&'static str>,
+    /// The peer.
+    pub peer: MemberId,
+}
+
+/// Why a transfer failed: what, on whose side, in which phase, about which item.
+#[derive(Debug)]
+pub struct TransferError {
+    /// What went wrong.
+    pub reason: Reason,
+    /// Whose fault.
+    pub side: Side,
+    /// Where in the session's life.
+    pub phase: Phase,
+    /// The item, if it is about one.
+    pub item: Option<Name>,
+    /// Where in the item, if known.
+    pub offset: Option<u64>,
+    /// The peer's or our own words, for a person.
+    pub message: String,
+    /// What to do; empty if nothing can be advised.
+    pub hint: &'static str,
+    /// When a busy peer wants to be asked again.
+    pub retry_after: Option<Duration>,
+    /// The cause, if it is on this side.
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl TransferError {
+    /// An error with words of one's own.
+    #[must_use]
+    pub fn new(reason: Reason, side: Side, phase: Phase, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            side,
+            phase,
+            item: None,
+            offset: None,
+            message: message.into(),
+            hint: hint(reason),
+            retry_after: None,
+            cause: None,
+        }
+    }
+
+    /// The provider's source failed.
+    #[must_use]
+    pub fn source(error: SourceError, phase: Phase) -> Self {
+        Self {
+            item: (!error.item.is_root()).then(|| error.item.clone()),
+            offset: error.offset,
+            hint: error.hint(),
+            message: error.to_string(),
+            ..Self::new(error.reason(), Side::Provider, phase, "")
+        }
+        .caused_by(error)
+    }
+
+    /// The joiner's sink failed.
+    #[must_use]
+    pub fn sink(error: SinkError, phase: Phase) -> Self {
+        // A peer that offers impossible items is at fault, not the disk.
+        let side = if error.reason() == Reason::Protocol { Side::Provider } else { Side::Joiner };
+        Self {
+            item: (!error.item.is_root()).then(|| error.item.clone()),
+            hint: error.hint(),
+            message: error.to_string(),
+            ..Self::new(error.reason(), side, phase, "")
+        }
+        .caused_by(error)
+    }
+
+    /// The session machine failed, on `side`.
+    #[must_use]
+    pub fn session(error: SessionError, side: Side, phase: Phase) -> Self {
+        let at_fault = match error {
+            SessionError::Peer { side, .. } => side,
+            SessionError::Invalid(_) | SessionError::Misbehaved(_) | SessionError::Busy { .. } => side.peer(),
+            _ => side,
+        };
+        let retry_after =
+            if let SessionError::Busy { retry_after } = error { Some(retry_after) } else { None };
+        Self { retry_after, ..Self::new(error.reason(), at_fault, phase, error.to_string()) }.caused_by(error)
+    }
+
+    /// The peer's own words: they are shown escaped.
+    #[must_use]
+    pub fn peer(failed: &Failed<'_>) -> Self {
+        Self {
+            item: (!failed.name.is_root()).then(|| Name::from(failed.name)),
+            offset: failed.offset,
+            ..Self::new(
+                failed.reason,
+                failed.side,
+                failed.phase,
+                Escaped(failed.message.as_bytes()).to_string(),
+            )
+        }
+    }
+
+    fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.cause = Some(Box::new(cause));
+        self
+    }
+
+    /// Whether the same transfer, tried again as it is, may succeed.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        longhaul_core::session::is_retryable(self.reason)
+    }
+}
+
+/// What can be advised for a reason where the error itself has nothing better.
+const fn hint(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Internal => "this is a defect of longhaul: please report it",
+        Reason::Stalled => {
+            "see what the slow side waits for; a longer --stall-timeout helps if it is only slow"
+        }
+        Reason::Unreachable => {
+            "check that the peer runs and the address is right, then run the same command again"
+        }
+        Reason::Protocol => "check that the peer is longhaul, and that nothing between alters the bytes",
+        Reason::Incompatible => {
+            "run the same version of longhaul on both sides, one as provider, one as joiner"
+        }
+        Reason::Busy => {
+            "try again later, wait longer with --busy-wait, or raise the provider's --max-sessions"
+        }
+        Reason::SourceChanged => "stop the writers, or serve a snapshot, and run it again",
+        Reason::Integrity => "run it again; if it happens again, suspect memory, the network or a disk",
+        Reason::NoSpace => "free some space on the joiner and run the same command again",
+        _ => "",
+    }
+}
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {}): {}", self.reason, self.side, self.phase, self.message)
+    }
+}
+
+impl std::error::Error for TransferError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_ref().map(|cause| &**cause as _)
+    }
+}
+
+/// The number of a shape on the wire.
+#[must_use]
+pub const fn shape_code(shape: Shape) -> u8 {
+    match shape {
+        Shape::Directory => 0,
+        Shape::File => 1,
+        Shape::Stream => 2,
+    }
+}
+
+/// What a joiner learns of the survey from a task.
+#[must_use]
+pub const fn survey_of(task: &longhaul_core::wire::Task<'_>) -> Survey {
+    Survey {
+        shape: match task.shape {
+            1 => Shape::File,
+            2 => Shape::Stream,
+            _ => Shape::Directory,
+        },
+        items: task.items,
+        bytes: task.bytes,
+        allocated: task.allocated,
+        warnings: crate::source::Warnings { special_skipped: 0, mode_bits_dropped: 0 },
+    }
+}
