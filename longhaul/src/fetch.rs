@@ -1,0 +1,170 @@
+//! Fetching a state: the joiner dials.
+
+use std::error::Error as StdError;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longhaul_core::integrity::Integrity;
+use longhaul_core::reason::Side;
+use longhaul_state::sink::{MemorySink, Published, StreamSink};
+use longhaul_state::source::Survey;
+use longhaul_state::{LinksPolicy, Sink};
+
+use crate::busy::{BUSY_WAIT, until_admitted};
+use crate::destination::Destination;
+use crate::dry_run::DryRun;
+use crate::error::{Error, ErrorKind};
+use crate::lent::Lender;
+use crate::settings::{Settings, common_settings};
+use crate::summary::Summary;
+use crate::transfer::Transfer;
+use crate::watch::Watch;
+
+/// Fetches the state of a provider: made by [`crate::fetch`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is fetched before it is told where to"]
+pub struct Fetch {
+    address: String,
+    settings: Settings,
+    destination: Destination,
+    busy_wait: Duration,
+}
+
+impl Fetch {
+    pub(crate) fn new(address: String) -> Self {
+        Self {
+            address,
+            settings: Settings::default(),
+            destination: Destination::default(),
+            busy_wait: BUSY_WAIT,
+        }
+    }
+
+    common_settings!();
+
+    /// The integrity that is demanded. CRC-32C unless told.
+    pub fn integrity(mut self, integrity: Integrity) -> Self {
+        self.settings.integrity = integrity;
+        self
+    }
+
+    /// How long a busy provider is asked again. 60 s unless told.
+    pub fn busy_wait(mut self, wait: Duration) -> Self {
+        self.busy_wait = wait;
+        self
+    }
+
+    /// Whether an old state at the destination may be replaced. No unless told.
+    pub fn replace(mut self, replace: bool) -> Self {
+        self.destination.replace = replace;
+        self
+    }
+
+    /// What becomes of symbolic links that lead out of the state. Refused unless told.
+    pub fn links(mut self, links: LinksPolicy) -> Self {
+        self.destination.links = links;
+        self
+    }
+
+    /// Into a directory, or a file if the state is one: `destination` is the state itself, once it
+    /// is published.
+    pub fn into(self, destination: impl AsRef<Path>) -> Transfer {
+        let path = destination.as_ref().to_path_buf();
+        Transfer::start(move |watch| {
+            self.settings.check()?;
+            // Checked before anybody is dialled.
+            let sink = self.destination.sink(&path)?;
+            self.run(sink, watch)
+        })
+    }
+
+    /// Into memory, at most `limit` bytes: a state that is one file or stream.
+    pub fn into_memory(self, limit: u64) -> Transfer<(Summary, Vec<u8>)> {
+        let sink = MemorySink::new(limit);
+        let published = sink.published();
+        self.start(Box::new(sink), published)
+    }
+
+    /// Into a writer, in order: a state that is one file or stream. What was written of a transfer
+    /// that fails stays written.
+    pub fn into_writer(self, writer: impl Write + Send + 'static) -> Transfer {
+        self.in_order().into_sink(Box::new(StreamSink::new(writer)))
+    }
+
+    /// Into a callback that reads, in order, on a thread of its own: `setState(InputStream)`. It
+    /// reads the end only if all is there and verified, an error if the transfer failed; its error
+    /// or panic fails the transfer.
+    pub fn into_callback<T, E>(
+        self,
+        read_state: impl FnOnce(&mut dyn Read) -> Result<T, E> + Send + 'static,
+    ) -> Transfer<(Summary, T)>
+    where
+        T: Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let (sink, published) = StreamSink::from_reader(read_state);
+        self.in_order().start(Box::new(sink), published)
+    }
+
+    /// Into a sink of one's own.
+    pub fn into_sink(self, sink: Box<dyn Sink>) -> Transfer {
+        Transfer::start(move |watch| {
+            self.settings.check()?;
+            self.run(sink, watch)
+        })
+    }
+
+    /// Dials, hears what would come, checks that `destination` can take it, and stops: nothing is
+    /// moved, and nothing is left there. To the provider it is a session that was cancelled.
+    pub fn dry_run(self, destination: impl AsRef<Path>) -> Transfer<Survey> {
+        let path = destination.as_ref().to_path_buf();
+        Transfer::start(move |watch| {
+            self.settings.check()?;
+            let (sink, heard) = DryRun::new(self.destination.sink(&path)?);
+            match self.run(Box::new(sink), watch) {
+                Err(error) if error.kind() == ErrorKind::Cancelled && !watch.is_cancelled() => {
+                    heard.survey().ok_or(error)
+                }
+                Err(error) => Err(error),
+                Ok(_) => Err(Error::new(ErrorKind::Other, "a dry run has gone too far")),
+            }
+        })
+    }
+
+    /// Lanes run ahead of each other: one alone keeps the order.
+    fn in_order(self) -> Self {
+        self.lanes(1)
+    }
+
+    fn start<T: Send + 'static>(
+        self,
+        sink: Box<dyn Sink>,
+        published: Published<T>,
+    ) -> Transfer<(Summary, T)> {
+        Transfer::start(move |watch| {
+            self.settings.check()?;
+            let summary = self.run(sink, watch)?;
+            let value = published.take();
+            value.map(|value| (summary, value)).ok_or_else(|| {
+                Error::new(ErrorKind::Other, "the state was published, and what was received is not there")
+            })
+        })
+    }
+
+    fn run(&self, sink: Box<dyn Sink>, watch: &Watch) -> Result<Summary, Error> {
+        let started = Instant::now();
+        let transport = self.settings.transport.choose();
+        let (options, pool) = (self.settings.options()?, self.settings.pool(1));
+        let control: &Arc<_> = watch.control();
+        let lender = Lender::new(sink);
+        let summary = until_admitted(Side::Joiner, control, self.busy_wait, || {
+            let sink = lender.lend().ok_or_else(|| {
+                Error::new(ErrorKind::Busy, "the provider was busy after the session had begun")
+            })?;
+            Ok(longhaul_transport_std::join(self.address.as_str(), sink, &options, &pool, control)?)
+        })?;
+        Ok(Summary::new(summary, started.elapsed(), transport))
+    }
+}

@@ -1,0 +1,107 @@
+//! Pushing a state: the provider dials.
+
+use std::error::Error as StdError;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longhaul_core::reason::Side;
+use longhaul_state::source::{DirectoryOptions, DirectorySource, HardLinks, MemorySource, SpecialFiles, StreamSource};
+use longhaul_state::{LinksPolicy, Source};
+
+use crate::busy::{BUSY_WAIT, until_admitted};
+use crate::error::Error;
+use crate::settings::{Settings, common_settings};
+use crate::summary::Summary;
+use crate::transfer::Transfer;
+
+/// Pushes a state to a joiner that listens: made by [`crate::push`] and its `push_*` kin.
+#[must_use = "nothing is pushed before it is told where to"]
+pub struct Push {
+    state: State,
+    settings: Settings,
+    busy_wait: Duration,
+}
+
+enum State {
+    Path(PathBuf, DirectoryOptions),
+    Source(Arc<dyn Source>),
+}
+
+impl Push {
+    fn new(state: State) -> Self {
+        Self { state, settings: Settings::default(), busy_wait: BUSY_WAIT }
+    }
+
+    pub(crate) fn path(path: &Path) -> Self {
+        Self::new(State::Path(path.to_path_buf(), DirectoryOptions::default()))
+    }
+
+    /// Pushes the state of a source of one's own.
+    pub fn source(source: Arc<dyn Source>) -> Self {
+        Self::new(State::Source(source))
+    }
+
+    /// Pushes bytes in memory, as a state that is one file.
+    pub fn memory(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self::source(Arc::new(MemorySource::new(bytes.into())))
+    }
+
+    /// Pushes what a reader gives until its end, as a state that is one stream.
+    pub fn reader(reader: impl Read + Send + 'static) -> Self {
+        Self::source(Arc::new(StreamSource::new(reader)))
+    }
+
+    /// Pushes what a callback writes, on a thread of its own: `getState(OutputStream)`. The state
+    /// ends only when it returns Ok; its error or panic fails the transfer.
+    pub fn callback<E>(write_state: impl FnOnce(&mut dyn Write) -> Result<(), E> + Send + 'static) -> Self
+    where
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        Self::source(Arc::new(StreamSource::from_writer(write_state)))
+    }
+
+    common_settings!();
+    crate::serve::directory_settings!();
+
+    fn directory(&mut self) -> Option<&mut DirectoryOptions> {
+        match &mut self.state {
+            State::Path(_, options) => Some(options),
+            State::Source(_) => None,
+        }
+    }
+
+    /// How long a busy joiner is asked again. 60 s unless told.
+    pub fn busy_wait(mut self, wait: Duration) -> Self {
+        self.busy_wait = wait;
+        self
+    }
+
+    /// To the joiner that listens at `address`.
+    pub fn to(self, address: impl Into<String>) -> Transfer {
+        let address = address.into();
+        Transfer::start(move |watch| {
+            let started = Instant::now();
+            self.settings.check()?;
+            let source = match self.state {
+                State::Path(path, options) => Arc::new(DirectorySource::new(path, options)?) as Arc<dyn Source>,
+                State::Source(source) => source,
+            };
+            let transport = self.settings.transport.choose();
+            let (options, pool) = (self.settings.options()?, self.settings.pool(1));
+            let control = watch.control();
+            let summary = until_admitted(Side::Provider, control, self.busy_wait, || {
+                let source = Arc::clone(&source);
+                Ok::<_, Error>(longhaul_transport_std::provide(
+                    address.as_str(),
+                    source,
+                    &options,
+                    &pool,
+                    control,
+                )?)
+            })?;
+            Ok(Summary::new(summary, started.elapsed(), transport))
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! Receiving a state: providers dial.
+
+use std::path::Path;
+
+use longhaul_core::integrity::Integrity;
+use longhaul_state::{LinksPolicy, Sink, SinkError};
+
+use crate::destination::Destination;
+use crate::error::Error;
+use crate::serve::{Listening, listening_settings};
+use crate::service::{Role, Service};
+use crate::settings::{Settings, common_settings};
+
+/// What makes the sink of each session.
+type MakeSink = Box<dyn Fn() -> Result<Box<dyn Sink>, SinkError> + Send + Sync>;
+
+/// Receives states from providers that dial: made by [`crate::receive`].
+#[must_use = "nothing is received before it is started"]
+pub struct Receive {
+    target: Target,
+    settings: Settings,
+    listening: Listening,
+}
+
+enum Target {
+    Path(std::path::PathBuf, Destination),
+    Sinks(MakeSink),
+}
+
+impl Receive {
+    pub(crate) fn path(path: &Path) -> Self {
+        Self::new(Target::Path(path.to_path_buf(), Destination::default()))
+    }
+
+    fn new(target: Target) -> Self {
+        Self { target, settings: Settings::default(), listening: Listening::default() }
+    }
+
+    /// Receives into sinks of one's own: `make` is called for every session.
+    pub fn sinks(make: impl Fn() -> Result<Box<dyn Sink>, SinkError> + Send + Sync + 'static) -> Self {
+        Self::new(Target::Sinks(Box::new(make)))
+    }
+
+    common_settings!();
+    listening_settings!();
+
+    fn destination(&mut self) -> Option<&mut Destination> {
+        match &mut self.target {
+            Target::Path(_, destination) => Some(destination),
+            Target::Sinks(_) => None,
+        }
+    }
+
+    /// The integrity that is demanded. CRC-32C unless told.
+    pub fn integrity(mut self, integrity: Integrity) -> Self {
+        self.settings.integrity = integrity;
+        self
+    }
+
+    /// Whether an old state at the destination may be replaced. No unless told; of no effect on
+    /// other sinks than a path.
+    pub fn replace(mut self, replace: bool) -> Self {
+        if let Some(destination) = self.destination() {
+            destination.replace = replace;
+        }
+        self
+    }
+
+    /// What becomes of symbolic links that lead out of the state. Refused unless told; of no effect
+    /// on other sinks than a path.
+    pub fn links(mut self, links: LinksPolicy) -> Self {
+        if let Some(destination) = self.destination() {
+            destination.links = links;
+        }
+        self
+    }
+
+    /// Listens and receives, until it is stopped.
+    ///
+    /// # Errors
+    /// If the destination can't be used, a choice can't be, or the address can't be had.
+    pub fn start(self) -> Result<Service, Error> {
+        self.settings.check()?;
+        let make: MakeSink = match self.target {
+            Target::Path(path, destination) => {
+                destination.sink(&path)?;
+                Box::new(move || destination.sink(&path))
+            }
+            Target::Sinks(make) => make,
+        };
+        Service::start(Role::Joiner(make), self.settings, &self.listening)
+    }
+}

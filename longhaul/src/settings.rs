@@ -1,0 +1,223 @@
+//! What every builder lets one choose.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use longhaul_core::id::{MemberId, TransferId};
+use longhaul_core::integrity::Integrity;
+use longhaul_core::wire::ChunkLen;
+use longhaul_state::pool::{DEFAULT_MEMORY, MIN_MEMORY, Pool};
+use longhaul_state::transfer::Options;
+
+use crate::error::{Error, ErrorKind};
+
+/// How bytes are moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Transport {
+    /// The best one that works here.
+    #[default]
+    Auto,
+    /// Blocking sockets and positional file IO: works everywhere.
+    Std,
+}
+
+impl Transport {
+    /// The name in options and output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Std => "std",
+        }
+    }
+
+    /// The one that runs. Only one is built in.
+    pub(crate) fn choose(self) -> Self {
+        tracing::debug!(asked = self.name(), chosen = Self::Std.name(), "transport");
+        Self::Std
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Lanes that a session may have.
+const LANES: std::ops::RangeInclusive<u16> = 1..=8;
+/// An item is sent at most this often again.
+const RETRIES_MAX: u8 = 14;
+/// Shorter than this nothing can be told from a busy machine.
+const STALL_MIN: Duration = Duration::from_millis(100);
+/// A peer that does not answer for this long, or for the stall timeout, is given up.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// What every builder holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) integrity: Integrity,
+    pub(crate) lanes: u16,
+    pub(crate) max_retries: u8,
+    pub(crate) stall_timeout: Duration,
+    pub(crate) buffers: Buffers,
+    pub(crate) transport: Transport,
+}
+
+/// Where buffers come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Buffers {
+    Own { memory: usize },
+    Shared(Pool),
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let defaults = Options::default();
+        Self {
+            integrity: defaults.integrity,
+            lanes: defaults.lanes,
+            max_retries: defaults.max_retries,
+            stall_timeout: defaults.stall_timeout,
+            buffers: Buffers::Own { memory: DEFAULT_MEMORY },
+            transport: Transport::Auto,
+        }
+    }
+}
+
+impl Settings {
+    /// Says everything that is wrong at once.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let mut wrong = Vec::new();
+        if !LANES.contains(&self.lanes) {
+            wrong.push(format!("lanes must be {} to {}, not {}", LANES.start(), LANES.end(), self.lanes));
+        }
+        if self.max_retries > RETRIES_MAX {
+            wrong.push(format!("retries must be at most {RETRIES_MAX}, not {}", self.max_retries));
+        }
+        if self.stall_timeout < STALL_MIN {
+            wrong.push(format!("the stall timeout must be at least {STALL_MIN:?}"));
+        }
+        if let Buffers::Own { memory } = self.buffers
+            && memory < MIN_MEMORY
+        {
+            wrong.push(format!("the buffer memory must be at least {MIN_MEMORY} bytes, not {memory}"));
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Error::new(ErrorKind::Usage, wrong.join("; "))) }
+    }
+
+    /// The options of one transfer: its id is fresh.
+    pub(crate) fn options(&self) -> Result<Options, Error> {
+        Ok(Options {
+            member: member()?,
+            transfer: TransferId(random()?),
+            integrity: self.integrity,
+            lanes: self.lanes,
+            max_retries: self.max_retries,
+            stall_timeout: self.stall_timeout,
+            handshake_timeout: self.stall_timeout.min(HANDSHAKE),
+            ..Options::default()
+        })
+    }
+
+    pub(crate) fn pool(&self, sessions: usize) -> Pool {
+        match &self.buffers {
+            Buffers::Own { memory } => Pool::new(*memory, ChunkLen::DEFAULT, sessions, self.lanes),
+            Buffers::Shared(pool) => pool.clone(),
+        }
+    }
+}
+
+/// This process: one id from its first transfer to its end.
+fn member() -> Result<MemberId, Error> {
+    static MEMBER: OnceLock<MemberId> = OnceLock::new();
+    if let Some(member) = MEMBER.get() {
+        return Ok(*member);
+    }
+    let fresh = MemberId(random()?);
+    Ok(*MEMBER.get_or_init(|| fresh))
+}
+
+/// Fresh random bytes from the system.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Error::new(ErrorKind::Other, "the system gives no random bytes").with_cause(error.to_string())
+    })?;
+    Ok(bytes)
+}
+
+/// The methods of every builder, over its field `settings`.
+macro_rules! common_settings {
+    () => {
+        /// Data lanes, 1 to 8: asked for by the joiner, the most that a provider grants. 2 unless told.
+        pub fn lanes(mut self, lanes: u16) -> Self {
+            self.settings.lanes = lanes;
+            self
+        }
+
+        /// How often an item that arrived broken is sent again, at most 14. 3 unless told.
+        pub fn max_retries(mut self, retries: u8) -> Self {
+            self.settings.max_retries = retries;
+            self
+        }
+
+        /// A session without progress for this long fails. 30 s unless told; there is no limit on
+        /// the whole.
+        pub fn stall_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self.settings.stall_timeout = timeout;
+            self
+        }
+
+        /// Memory for buffers, in bytes. 16 MiB unless told, 1 MiB at least.
+        pub fn buffer_memory(mut self, bytes: usize) -> Self {
+            self.settings.buffers = crate::settings::Buffers::Own { memory: bytes };
+            self
+        }
+
+        /// Takes buffers from a pool that others use too, instead of one of its own.
+        pub fn pool(mut self, pool: &crate::Pool) -> Self {
+            self.settings.buffers = crate::settings::Buffers::Shared(pool.clone());
+            self
+        }
+
+        /// How bytes are moved.
+        pub fn transport(mut self, transport: crate::Transport) -> Self {
+            self.settings.transport = transport;
+            self
+        }
+    };
+}
+pub(crate) use common_settings;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let settings = Settings {
+            lanes: 9,
+            max_retries: 15,
+            stall_timeout: Duration::ZERO,
+            buffers: Buffers::Own { memory: 1 },
+            ..Settings::default()
+        };
+        let error = settings.check().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        for word in ["lanes", "retries", "stall timeout", "buffer memory"] {
+            assert!(error.message().contains(word), "{error}");
+        }
+        assert!(Settings::default().check().is_ok());
+    }
+
+    #[test]
+    fn a_member_is_one_and_every_transfer_another() {
+        let settings = Settings::default();
+        let (one, two) = (settings.options().unwrap(), settings.options().unwrap());
+        assert_eq!(one.member, two.member);
+        assert_ne!(one.transfer, two.transfer);
+    }
+}

@@ -1,0 +1,68 @@
+//! What a transfer that succeeded has done.
+
+use std::time::Duration;
+
+use longhaul_core::id::MemberId;
+use longhaul_core::integrity::{Integrity, Root};
+use longhaul_state::transfer;
+
+use crate::receipt::Receipt;
+use crate::settings::Transport;
+
+/// What a transfer that succeeded has moved, how, and how long it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Items.
+    pub items: u64,
+    /// Logical bytes of content, holes included.
+    pub bytes: u64,
+    /// Payload bytes on the wire, those sent again included.
+    pub bytes_sent: u64,
+    /// Items sent again.
+    pub retries: u64,
+    /// The integrity that was kept.
+    pub integrity: Integrity,
+    /// The root: the checksum of the whole state.
+    pub root: Root,
+    /// The joiner has published, as far as this side knows. Always true at a joiner.
+    pub confirmed: bool,
+    /// Joiner: why durability is not proven, if it is not.
+    pub caveat: Option<&'static str>,
+    /// The peer.
+    pub peer: MemberId,
+    /// From the start to the end, waiting for a busy peer included.
+    pub duration: Duration,
+    /// The transport that moved it.
+    pub transport: Transport,
+}
+
+impl Summary {
+    pub(crate) fn new(summary: transfer::Summary, duration: Duration, transport: Transport) -> Self {
+        Self {
+            items: summary.items,
+            bytes: summary.bytes,
+            bytes_sent: summary.bytes_sent,
+            retries: summary.retries,
+            integrity: summary.integrity,
+            root: summary.root,
+            confirmed: summary.confirmed,
+            caveat: summary.caveat,
+            peer: summary.peer,
+            duration,
+            transport,
+        }
+    }
+
+    /// Logical bytes per second over the whole duration.
+    #[must_use]
+    pub fn bytes_per_second(&self) -> f64 {
+        if self.duration.is_zero() { 0.0 } else { self.bytes as f64 / self.duration.as_secs_f64() }
+    }
+
+    /// What can be kept to verify the state later.
+    #[must_use]
+    pub fn receipt(&self) -> Receipt {
+        Receipt { root: self.root, items: self.items, bytes: self.bytes }
+    }
+}
