@@ -12,6 +12,7 @@
 
 pub mod item;
 pub mod landing;
+pub mod links;
 pub mod pool;
 pub mod root;
 pub mod sink;
@@ -19,5 +20,13 @@ pub mod source;
 pub mod transfer;
 
 pub use item::{Item, What};
+pub use links::LinksPolicy;
 pub use sink::{Place, Sink, SinkError};
 pub use source::{Content, Piece, Source, SourceError, Survey, Walk};
+
+/// What a panic said, for the error that it becomes.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let said =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("it panicked: {}", said.unwrap_or("without a message"))
+}

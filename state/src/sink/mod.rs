@@ -5,10 +5,18 @@
 //! from one helper thread. One sink object serves one session. Nothing is visible to anybody before
 //! [`Sink::publish`].
 
+mod memory;
+mod published;
+mod stream;
+
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+
+pub use memory::{DiscardSink, Discarded, MemorySink};
+pub use published::Published;
+pub use stream::StreamSink;
 
 use longhaul_core::id::ItemId;
 use longhaul_core::reason::Reason;

@@ -3,8 +3,18 @@
 //! A source is surveyed (by metadata alone), walked, and its items opened and read; all of it
 //! blocking, from helper threads. One source object serves one session.
 
+mod directory;
+mod memory;
+mod stream;
+
 use std::fmt;
 use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use directory::{DirectoryOptions, DirectorySource, HardLinks, SpecialFiles};
+pub use memory::{MemorySource, RepeatedSource};
+pub use stream::StreamSource;
 
 use longhaul_core::item::NameError;
 use longhaul_core::reason::Reason;
@@ -108,8 +118,12 @@ pub trait Content: Send + Sync {
     /// If it changed while it was read.
     fn close(self: Box<Self>) -> Result<(), SourceError>;
 
-    /// The memory at `offset`, if the content lives there: it is sent without a copy.
-    fn memory(&self) -> Option<std::sync::Arc<[u8]>> {
+    /// The memory that holds the content at `offset`, if it lives in memory: sent without a copy.
+    ///
+    /// The range inside the buffer is at most `len` bytes, and less where the buffer or the
+    /// content ends; it is empty only at the content's end.
+    fn memory(&self, offset: u64, len: usize) -> Option<(Arc<[u8]>, Range<usize>)> {
+        let _ = (offset, len);
         None
     }
 }
