@@ -69,6 +69,18 @@ impl Pool {
         }))
     }
 
+    /// A pool of `buffers` buffers for one lane's control frames and small payloads: reserved memory
+    /// that no other session can use up. Pages are touched only as far as they are needed.
+    #[must_use]
+    pub fn reserved(chunk: ChunkLen, buffers: usize) -> Self {
+        Self(Arc::new(Shared {
+            buffer_len: buffer_len(chunk),
+            capacity: buffers,
+            state: Mutex::default(),
+            freed: Condvar::new(),
+        }))
+    }
+
     /// The longest chunk that a buffer holds.
     #[must_use]
     pub fn chunk(&self) -> ChunkLen {
@@ -143,7 +155,10 @@ impl Share {
         self.0.held.fetch_add(1, Ordering::Relaxed);
         let pages = state.free.pop();
         drop(state);
-        let pages = pages.unwrap_or_else(|| vec![Page::new_zeroed(); pool.buffer_len / PAGE]);
+        // Zeroed by the system: pages that nobody touches cost no memory.
+        let pages = pages.unwrap_or_else(|| {
+            Page::new_vec_zeroed(pool.buffer_len / PAGE).expect("a buffer fits into the address space")
+        });
         Some(Buffer { pages, share: self.clone() })
     }
 

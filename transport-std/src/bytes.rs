@@ -1,0 +1,24 @@
+//! Payload bytes on their way, shared without a copy.
+
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use longhaul_state::pool::Buffer;
+
+/// A part of a pool's buffer, or of a source's own memory.
+#[derive(Clone, Debug)]
+pub(crate) enum Bytes {
+    Buffer(Arc<Buffer>, Range<usize>),
+    Memory(Arc<[u8]>, Range<usize>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Buffer(buffer, range) => &buffer[range.clone()],
+            Self::Memory(memory, range) => &memory[range.clone()],
+        }
+    }
+}

@@ -1,0 +1,550 @@
+//! The driver: one thread that owns a session machine, and carries out what it commands.
+//!
+//! It takes one message at a time from its queue (everything else runs on threads of its own),
+//! hands it to the machine, drains the machine, and sleeps until the next message or deadline. It
+//! touches no socket, no file and no user code.
+
+mod join;
+mod message;
+mod provide;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant as Clock};
+
+use longhaul_core::id::{Lane, Token};
+use longhaul_core::integrity::Integrity;
+use longhaul_core::item::ItemName;
+use longhaul_core::reason::{Reason, Side};
+use longhaul_core::session::{self, Command, Session, SessionError, State};
+use longhaul_core::time::Instant;
+use longhaul_core::wire::{ChunkLen, FRAME_MAX, Failed, Frame, Init, Kind};
+use longhaul_state::pool::{Pool, Share};
+use longhaul_state::transfer::{Control, Event, Options, Stage, Summary, TransferError};
+
+pub(crate) use join::Join;
+pub(crate) use message::{Message, Queue, queue};
+pub(crate) use provide::Provide;
+
+use crate::lane::{Inbound, LaneEnd};
+use crate::stream::Connection;
+use crate::threads::Threads;
+
+/// Lanes of a session, lane 0 included.
+pub(crate) const LANES: usize = 9;
+const WINDOW: usize = 4096;
+pub(crate) type Machine = Session<LANES, WINDOW>;
+
+/// How long a session that is over waits for the peer to take its last words.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long it then waits for its own threads.
+const WIND_UP: Duration = Duration::from_secs(5);
+/// Messages handled before lanes are flushed.
+const BATCH: usize = 32;
+/// Buffers of a lane that carries control: its frames are small.
+const RESERVED: usize = 4;
+
+/// Whose part of a session this side plays.
+pub(crate) enum Role {
+    Provide(Provide),
+    Join(Join),
+}
+
+/// How further lanes come about.
+pub(crate) enum Lanes {
+    /// This side dials them.
+    Dial(std::net::SocketAddr),
+    /// They come in with this token; the registration ends when dropped.
+    Attach { token: Token, _registration: Box<dyn Send> },
+}
+
+/// What a driver needs beside its role.
+pub(crate) struct Setup<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) pool: &'a Pool,
+    pub(crate) control: &'a Arc<Control>,
+    pub(crate) lanes: Lanes,
+    /// What the peer said, if it dialled.
+    pub(crate) init: Option<Init>,
+    pub(crate) queue: Queue,
+    pub(crate) messages: Receiver<Message>,
+}
+
+pub(crate) struct Driver<'a> {
+    machine: Box<Machine>,
+    side: Side,
+    role: Role,
+    lanes: Vec<Option<LaneEnd>>,
+    shared: Shared,
+    setup: Setup<'a>,
+    started: Clock,
+    scratch: Box<[u8; FRAME_MAX]>,
+    /// The first error, in more words than the machine has.
+    error: Option<TransferError>,
+    /// Failing wants no more data lanes, but lane 0's last words.
+    writers: usize,
+}
+
+/// What the driver's helpers use too.
+pub(crate) struct Shared {
+    pub(crate) queue: Queue,
+    pub(crate) threads: Threads,
+    pub(crate) share: Share,
+    pub(crate) reserved: Share,
+    pub(crate) control: Arc<Control>,
+}
+
+/// Runs a session over `connection`, its lane 0, to its end.
+pub(crate) fn run(
+    side: Side,
+    role: impl FnOnce(&Shared) -> Role,
+    connection: Connection,
+    setup: Setup<'_>,
+) -> Result<Summary, TransferError> {
+    let options = setup.options;
+    let config = session::Config {
+        side,
+        member: options.member,
+        cluster: options.cluster,
+        transfer: options.transfer,
+        epoch: longhaul_core::id::Epoch(0),
+        token: if let Lanes::Attach { token, .. } = &setup.lanes { *token } else { Token::default() },
+        integrity: options.integrity,
+        lanes: options.lanes.clamp(1, (LANES - 1) as u16),
+        chunk: setup.pool.chunk(),
+        read_depth: 3,
+        max_retries: options.max_retries.min(14),
+        stall_timeout: options.stall_timeout,
+        handshake_timeout: options.handshake_timeout,
+    };
+    let machine = match &setup.init {
+        None => Ok(Box::new(Machine::dial(config, Instant::ZERO))),
+        Some(init) => Machine::accept(config, init, Instant::ZERO).map(Box::new),
+    };
+    let machine = match machine {
+        Ok(machine) => machine,
+        Err(error) => {
+            refuse(&error, side, connection);
+            return Err(TransferError::session(error, side, longhaul_core::reason::Phase::Init));
+        }
+    };
+    let shared = Shared {
+        queue: setup.queue.clone(),
+        threads: Threads::default(),
+        share: setup.pool.share(),
+        reserved: Pool::reserved(ChunkLen::DEFAULT, RESERVED).share(),
+        control: Arc::clone(setup.control),
+    };
+    let wake = setup.queue.clone();
+    setup.control.on_cancel(move || wake.send(Message::Cancel));
+    let control_lane = LaneEnd::start(
+        Lane::CONTROL,
+        connection,
+        shared.reserved.clone(),
+        Integrity::None,
+        &shared.queue,
+        &shared.threads,
+    );
+    let mut lanes: Vec<Option<LaneEnd>> = (0..LANES).map(|_| None).collect();
+    lanes[0] = Some(control_lane);
+    let role = role(&shared);
+    let driver = Driver {
+        machine,
+        side,
+        role,
+        lanes,
+        shared,
+        setup,
+        started: Clock::now(),
+        scratch: Box::new([0; FRAME_MAX]),
+        error: None,
+        writers: 1,
+    };
+    driver.drive()
+}
+
+/// Tells a peer that there will be no session.
+pub(crate) fn refuse(error: &SessionError, side: Side, mut connection: Connection) {
+    let mut words = [0; FRAME_MAX];
+    let len = session::refusal(error, side, &mut words);
+    // A peer that does not listen misses the reason, nothing else.
+    let _ = connection.writer.write_all(&words[..len]);
+    connection.closer.finish();
+}
+
+impl Driver<'_> {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn drive(mut self) -> Result<Summary, TransferError> {
+        self.drain();
+        while !self.machine.is_over() {
+            self.wait();
+            for _ in 0..BATCH {
+                match self.setup.messages.try_recv() {
+                    Ok(message) => self.handle(message),
+                    Err(_) => break,
+                }
+            }
+            self.drain();
+        }
+        self.wind_up()
+    }
+
+    /// Sleeps until the next message or deadline, and handles it.
+    fn wait(&mut self) {
+        let Some(deadline) = self.machine.poll_timeout() else { return };
+        let patience = deadline.since(self.now());
+        match self.setup.messages.recv_timeout(patience) {
+            Ok(message) => self.handle(message),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                let now = self.now();
+                let busy = match &mut self.role {
+                    Role::Provide(_) => 0,
+                    Role::Join(join) => join.disk_progress(),
+                };
+                self.machine.handle_work(busy, now);
+                self.machine.handle_timeout(now);
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        let now = self.now();
+        match message {
+            Message::Inbound { lane, buffer, frames } => {
+                let buffer = &buffer;
+                for frame in frames {
+                    if self.machine.is_over() {
+                        return;
+                    }
+                    self.inbound(lane, buffer, frame, now);
+                }
+            }
+            Message::Invalid { error } => self.machine.handle_invalid(error),
+            Message::LaneEnded { lane, error } => {
+                if !self.machine.is_over() {
+                    if let Some(error) = error {
+                        tracing::debug!(lane = lane.0, %error, "a connection failed");
+                    }
+                    self.machine.handle_lane_lost(lane);
+                }
+            }
+            Message::WriterEnded { .. } => self.writers = self.writers.saturating_sub(1),
+            Message::LaneUp { lane, connection } => self.lane_up(lane, connection, now),
+            Message::DialFailed { lane, error } => {
+                let message = format!("{lane} could not be dialled: {error}");
+                self.fail(TransferError::new(Reason::Unreachable, self.side.peer(), self.machine.phase(), message));
+            }
+            Message::Sent { lane, bytes } => {
+                if let Some(end) = &mut self.lanes[lane.index()] {
+                    end.sent();
+                }
+                self.machine.handle_sent(bytes, now);
+            }
+            Message::Cancel => {
+                let words = "cancelled";
+                self.fail(TransferError::new(Reason::Cancelled, self.side, self.machine.phase(), words));
+            }
+            Message::Work(more) => self.machine.handle_work(more, now),
+            Message::Panicked(what) => self.fail(TransferError::new(
+                Reason::Internal,
+                self.side,
+                self.machine.phase(),
+                format!("{what} panicked"),
+            )),
+            Message::FromSource(report) => {
+                self.with_role(|role, io| match role {
+                    Role::Provide(provide) => provide.handle(report, io),
+                    Role::Join(_) => Ok(()),
+                });
+            }
+            Message::FromSink(report) => {
+                self.with_role(|role, io| match role {
+                    Role::Join(join) => join.handle(report, io),
+                    Role::Provide(_) => Ok(()),
+                });
+            }
+        }
+        self.commands();
+    }
+
+    /// One frame from a lane: to the machine, then what the machine says to the role.
+    fn inbound(&mut self, lane: Lane, buffer: &Arc<longhaul_state::pool::Buffer>, inbound: Inbound, now: Instant) {
+        let body = if inbound.header.kind == Kind::Data { &[][..] } else { &buffer[inbound.body.clone()] };
+        let frame = match Frame::parse(&inbound.header, body) {
+            Ok(frame) => frame,
+            Err(error) => return self.machine.handle_invalid(error),
+        };
+        if let Frame::Failed(failed) = &frame
+            && !self.machine.is_over()
+        {
+            self.error.get_or_insert_with(|| TransferError::peer(failed));
+        }
+        self.machine.handle_frame(lane, &frame, now);
+        if let Role::Join(join) = &mut self.role {
+            let mut io = Io {
+                machine: &mut self.machine,
+                lanes: &mut self.lanes,
+                scratch: &mut self.scratch,
+                control: &self.shared.control,
+                now,
+            };
+            if let Err(error) = join.frame(lane, &frame, buffer, inbound, &mut io) {
+                self.fail(error);
+            }
+        }
+        self.commands();
+    }
+
+    fn lane_up(&mut self, lane: Lane, connection: Connection, now: Instant) {
+        let integrity = self.machine.terms().map_or(Integrity::None, |terms| terms.integrity);
+        self.machine.handle_lane_up(lane, now);
+        if self.machine.is_over() {
+            return connection.closer.close();
+        }
+        // A provider's data lanes bring nothing in; a joiner's bring payloads.
+        let share = match self.side {
+            Side::Provider => &self.shared.reserved,
+            Side::Joiner => &self.shared.share,
+        };
+        let end = LaneEnd::start(
+            lane,
+            connection,
+            share.clone(),
+            integrity,
+            &self.shared.queue,
+            &self.shared.threads,
+        );
+        self.lanes[lane.index()] = Some(end);
+        self.writers += 1;
+        if let Role::Provide(provide) = &mut self.role {
+            provide.lane_up(lane, &self.shared);
+        }
+    }
+
+    /// Drains commands and events. Commands that are carried out at once may bring more.
+    fn commands(&mut self) {
+        while let Some(command) = self.machine.poll_command() {
+            match command {
+                Command::Dial { lane } => self.dial(lane),
+                other => self.with_role(|role, io| match role {
+                    Role::Provide(provide) => provide.command(other, io),
+                    Role::Join(join) => join.command(other, io),
+                }),
+            }
+        }
+        while let Some(event) = self.machine.poll_event() {
+            self.event(event);
+        }
+    }
+
+    fn with_role(&mut self, act: impl FnOnce(&mut Role, &mut Io<'_>) -> Result<(), TransferError>) {
+        let now = self.now();
+        let mut io = Io {
+            machine: &mut self.machine,
+            lanes: &mut self.lanes,
+            scratch: &mut self.scratch,
+            control: &self.shared.control,
+            now,
+        };
+        if let Err(error) = act(&mut self.role, &mut io) {
+            self.fail(error);
+        }
+    }
+
+    fn dial(&self, lane: Lane) {
+        let Lanes::Dial(address) = self.setup.lanes else { return };
+        let (queue, timeout) = (self.shared.queue.clone(), self.setup.options.handshake_timeout);
+        self.shared.threads.spawn(format!("longhaul-dial-{}", lane.0), move || {
+            let dialled = crate::stream::dial(&[address], timeout).and_then(Connection::tcp);
+            queue.send(match dialled {
+                Ok(connection) => Message::LaneUp { lane, connection },
+                Err(error) => Message::DialFailed { lane, error },
+            });
+        });
+    }
+
+    fn event(&mut self, event: session::Event) {
+        let control = &self.shared.control;
+        match event {
+            session::Event::Established => {
+                control.enter(Stage::Surveying);
+                if let Some(peer) = self.machine.peer() {
+                    control.emit(&Event::Established { peer });
+                }
+            }
+            session::Event::Streaming => {
+                control.enter(Stage::Streaming);
+                control.emit(&Event::Streaming);
+            }
+            session::Event::Graded(grades) => control.set_items(grades.verified.into()),
+            session::Event::Retrying { id, attempt } => {
+                control.add_retry();
+                control.emit(&Event::Retrying { item: id.0, attempt });
+            }
+            session::Event::Agreed => control.enter(Stage::Syncing),
+            session::Event::Durable => {
+                control.emit(&Event::Durable);
+                self.with_role(|role, io| match role {
+                    Role::Join(join) => join.durable(io),
+                    Role::Provide(_) => Ok(()),
+                });
+            }
+            session::Event::Installed => control.emit(&Event::Installed),
+            session::Event::Busy { retry_after } => control.emit(&Event::Busy { retry_after }),
+            session::Event::Prepared | session::Event::Failed => {}
+        }
+    }
+
+    /// Drains everything: the role's waiting items, commands, events, every lane's frames.
+    fn drain(&mut self) {
+        loop {
+            self.commands();
+            self.with_role(|role, io| match role {
+                Role::Provide(provide) => provide.offer(io),
+                Role::Join(_) => Ok(()),
+            });
+            self.commands();
+            if !self.transmit() {
+                break;
+            }
+        }
+    }
+
+    /// Moves frames from the machine to lanes that have room; `true` if that made room in the machine.
+    fn transmit(&mut self) -> bool {
+        let mut moved = false;
+        for lane in 0..LANES {
+            let Some(end) = &mut self.lanes[lane] else { continue };
+            while end.has_room() {
+                let Some(transmit) = self.machine.poll_transmit(Lane(lane as u16), &mut self.scratch[..]) else {
+                    break;
+                };
+                end.building.control(&self.scratch[..transmit.len]);
+                moved = true;
+                if let (Some(payload), Role::Provide(provide)) = (transmit.payload, &mut self.role) {
+                    end.building.payload(provide.payload(lane, &payload));
+                }
+            }
+            end.flush();
+        }
+        moved && self.side == Side::Provider
+    }
+
+    /// This side fails the session, and tells the peer.
+    fn fail(&mut self, error: TransferError) {
+        if self.machine.is_over() {
+            return;
+        }
+        let name = error.item.as_ref().map_or(ItemName::ROOT, |name| name.as_name());
+        let failed = Failed {
+            reason: error.reason,
+            phase: error.phase,
+            side: error.side,
+            offset: error.offset,
+            name,
+            message: &error.message,
+        };
+        let len = self.machine.fail(&failed, &mut self.scratch[..]);
+        if let Some(end) = &mut self.lanes[0] {
+            end.building.control(&self.scratch[..len]);
+        }
+        self.error = Some(error);
+    }
+
+    /// The session is over: last words go out, connections end, threads end, the result is told.
+    fn wind_up(mut self) -> Result<Summary, TransferError> {
+        let failed = self.machine.state() == State::Failed;
+        self.drain();
+        if let Some(control_lane) = &mut self.lanes[0] {
+            control_lane.finish();
+        }
+        self.last_words();
+        self.shared.queue.stop();
+        for end in self.lanes.iter_mut().flatten() {
+            end.close();
+        }
+        self.lanes.clear();
+        self.shared.control.forget_wakers();
+        self.shared.control.enter(Stage::Over);
+        let summary = match &mut self.role {
+            Role::Provide(provide) => provide.end(),
+            Role::Join(join) => join.end(failed),
+        };
+        self.shared.share.wake();
+        self.shared.reserved.wake();
+        let threads = self.shared.threads.clone();
+        drop(self.setup);
+        if !threads.wait(WIND_UP) {
+            tracing::warn!("threads of an ended session are still busy in a system call or in user code");
+        }
+        let phase = self.machine.phase();
+        if let Some(error) = self.machine.failure() {
+            return Err(self.error.unwrap_or_else(|| TransferError::session(error, self.side, phase)));
+        }
+        let stats = self.shared.control.stats();
+        let terms = self.machine.terms();
+        Ok(Summary {
+            items: summary.items,
+            bytes: summary.bytes,
+            bytes_sent: stats.bytes_sent,
+            retries: stats.retries,
+            integrity: terms.map_or(Integrity::None, |terms| terms.integrity),
+            root: summary.root,
+            confirmed: true,
+            caveat: summary.caveat,
+            peer: self.machine.peer().unwrap_or_default(),
+        })
+    }
+
+    /// Lets lane 0's writer write what it has, then waits for the peer to end its side too, for a
+    /// bounded time: a connection closed with unread bytes would take our last words with it.
+    fn last_words(&mut self) {
+        let deadline = Clock::now() + LAST_WORDS;
+        let mut written = false;
+        while let Some(left) = deadline.checked_duration_since(Clock::now()) {
+            match self.setup.messages.recv_timeout(left) {
+                Ok(Message::WriterEnded { lane: Lane::CONTROL }) => {
+                    written = true;
+                    if let Some(end) = &self.lanes[0] {
+                        end.finish_connection();
+                    }
+                    // A provider that heard of the publishing has nothing to wait for.
+                    if self.side == Side::Provider && self.machine.state() == State::Done {
+                        return;
+                    }
+                }
+                Ok(Message::LaneEnded { lane: Lane::CONTROL, .. }) => {
+                    if written {
+                        return;
+                    }
+                    // The peer is gone already: nobody hears us.
+                    if self.lanes[0].is_none() || self.machine.state() == State::Failed {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// What a role may touch of the driver while it handles something.
+pub(crate) struct Io<'a> {
+    pub(crate) machine: &'a mut Machine,
+    pub(crate) lanes: &'a mut [Option<LaneEnd>],
+    pub(crate) scratch: &'a mut [u8; FRAME_MAX],
+    pub(crate) control: &'a Arc<Control>,
+    pub(crate) now: Instant,
+}
+
+/// What a role knows at the end.
+pub(crate) struct Totals {
+    pub(crate) items: u64,
+    pub(crate) bytes: u64,
+    pub(crate) root: longhaul_core::integrity::Root,
+    pub(crate) caveat: Option<&'static str>,
+}

@@ -1,0 +1,99 @@
+//! The thread that writes a lane: takes bursts and writes each with as few system calls as it can.
+
+use std::io::IoSlice;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use longhaul_core::id::Lane;
+
+use crate::bytes::Bytes;
+use crate::driver::{Message, Queue};
+use crate::stream::{WriteHalf, write_all_vectored};
+use crate::threads::Threads;
+
+/// Frames and payloads to be written one after another.
+#[derive(Debug, Default)]
+pub(crate) struct Burst {
+    control: Vec<u8>,
+    segments: Vec<Segment>,
+    len: usize,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Control(Range<usize>),
+    Payload(Bytes),
+}
+
+/// Slices that one system call takes (`IOV_MAX` is 1024 on Linux).
+const SLICES: usize = 512;
+
+impl Burst {
+    /// Bytes in it.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends headers and bodies.
+    pub(crate) fn control(&mut self, bytes: &[u8]) {
+        let start = self.control.len();
+        self.control.extend_from_slice(bytes);
+        self.len += bytes.len();
+        match self.segments.last_mut() {
+            Some(Segment::Control(range)) => range.end = self.control.len(),
+            _ => self.segments.push(Segment::Control(start..self.control.len())),
+        }
+    }
+
+    /// Appends a payload: a small one is copied, which costs less than a slice of its own.
+    pub(crate) fn payload(&mut self, bytes: Bytes) {
+        const COPY: usize = 1024;
+        if bytes.len() <= COPY {
+            return self.control(&bytes);
+        }
+        self.len += bytes.len();
+        self.segments.push(Segment::Payload(bytes));
+    }
+}
+
+/// The way to a lane's writer thread; dropping it ends the thread once all is written.
+pub(super) struct Writer(Sender<Burst>);
+
+impl Writer {
+    /// `false` if the thread has ended.
+    pub(super) fn send(&self, burst: Burst) -> bool {
+        self.0.send(burst).is_ok()
+    }
+}
+
+pub(super) fn start(lane: Lane, out: WriteHalf, queue: Queue, threads: &Threads) -> Writer {
+    // Not bounded here: the driver sends only while it counts room.
+    let (sender, receiver) = channel();
+    threads.spawn(format!("longhaul-write-{}", lane.0), move || run(lane, out, &receiver, &queue));
+    Writer(sender)
+}
+
+fn run(lane: Lane, mut out: WriteHalf, bursts: &Receiver<Burst>, queue: &Queue) {
+    while let Ok(burst) = bursts.recv() {
+        let bytes = burst.len() as u64;
+        for segments in burst.segments.chunks(SLICES) {
+            let mut slices: Vec<IoSlice<'_>> = segments
+                .iter()
+                .map(|segment| match segment {
+                    Segment::Control(range) => IoSlice::new(&burst.control[range.clone()]),
+                    Segment::Payload(bytes) => IoSlice::new(bytes),
+                })
+                .collect();
+            if let Err(error) = write_all_vectored(&mut *out, &mut slices) {
+                return queue.send(Message::LaneEnded { lane, error: Some(error) });
+            }
+        }
+        drop(burst);
+        queue.send(Message::Sent { lane, bytes });
+    }
+    queue.send(Message::WriterEnded { lane });
+}
