@@ -120,6 +120,11 @@ impl Error {
         }))
     }
 
+    /// A source that is looked at without a session: nobody's side, and no phase.
+    pub(crate) fn from_source(error: SourceError) -> Self {
+        Self::from(error).change(|inner| (inner.side, inner.phase) = (None, None))
+    }
+
     /// The same error, with an advice.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<Cow<'static, str>>) -> Self {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 
-use longhaul_state::transfer::{Stage, Stats};
+use longhaul_state::transfer::Stats;
 
 use crate::error::{Error, ErrorKind};
 use crate::summary::Summary;
@@ -65,8 +65,7 @@ impl<T: Send + 'static> Transfer<T> {
         let thread = thread::Builder::new().name("longhaul".into()).spawn(move || {
             let result = catch_unwind(AssertUnwindSafe(|| work(&inner_watch)))
                 .unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "the transfer's thread panicked")));
-            inner_watch.control().enter(Stage::Over);
-            inner_watch.control().close_events();
+            inner_watch.end();
             inner_shared.complete(result);
         });
         let thread = match thread {
@@ -74,7 +73,7 @@ impl<T: Send + 'static> Transfer<T> {
             Err(error) => {
                 let message = "the transfer's thread can't be started";
                 shared.complete(Err(Error::new(ErrorKind::Other, message).with_cause(error)));
-                watch.control().close_events();
+                watch.end();
                 None
             }
         };

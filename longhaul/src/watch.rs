@@ -1,10 +1,11 @@
 //! Watching and stopping what runs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use longhaul_state::transfer::{Control, Event, Stats};
+use longhaul_state::transfer::{Control, Event, Stage, Stats};
 
 /// Watches one transfer, and may stop it. Any number of watches may look at one transfer; none of
 /// them keeps it alive, and none can slow it.
@@ -13,13 +14,14 @@ pub struct Watch {
     control: Arc<Control>,
     /// Subscribed before the start, so that the first to ask misses nothing.
     first: Arc<Mutex<Option<Receiver<Event>>>>,
+    over: Arc<AtomicBool>,
 }
 
 impl Watch {
     pub(crate) fn new() -> Self {
         let control = Arc::new(Control::new());
         let first = Arc::new(Mutex::new(Some(control.events())));
-        Self { control, first }
+        Self { control, first, over: Arc::default() }
     }
 
     pub(crate) fn control(&self) -> &Arc<Control> {
@@ -33,12 +35,19 @@ impl Watch {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         Events(first.unwrap_or_else(|| {
             let events = self.control.events();
-            if self.stats().stage == longhaul_state::transfer::Stage::Over {
-                // Whoever closes the events may have done so before we asked.
+            if self.over.load(Ordering::SeqCst) {
+                // It may have ended before we asked: nobody else would end these events.
                 self.control.close_events();
             }
             events
         }))
+    }
+
+    /// It is over: whoever follows its events sees their end.
+    pub(crate) fn end(&self) {
+        self.control.enter(Stage::Over);
+        self.over.store(true, Ordering::SeqCst);
+        self.control.close_events();
     }
 
     /// How far it is.

@@ -1,0 +1,417 @@
+//! A provider or a joiner that listens.
+//!
+//! ```text
+//! start ──▶ accept thread ──admits──▶ a thread for each session ──▶ transport
+//!   │            └─ beyond max_sessions: Busy, with a time
+//! Service ──stop, drop──▶ no new sessions, the running ones cancelled; wait ──▶ all joined
+//! ```
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use longhaul_state::pool::Pool;
+use longhaul_state::sink::SinkError;
+use longhaul_state::source::SourceError;
+use longhaul_state::{Sink, Source};
+use longhaul_transport_std::{Caller, Listener};
+
+use crate::error::{Error, ErrorKind};
+use crate::serve::Listening;
+use crate::settings::{Settings, Transport};
+use crate::summary::Summary;
+use crate::unavailable::Unavailable;
+use crate::watch::{Events, Watch};
+
+/// When one who was turned away may ask again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// After an error of `accept` that may pass (no descriptors left): the shortest and longest pause.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// Errors of `accept` in a row after which it is given up.
+const ACCEPT_ERRORS_MAX: u32 = 30;
+/// Events that a watcher may be behind before it loses some.
+const EVENTS_BEHIND: usize = 1024;
+
+/// What the sessions of a service do, and with what.
+pub(crate) enum Role {
+    Provider(Box<dyn Fn() -> Result<Arc<dyn Source>, SourceError> + Send + Sync>),
+    Joiner(Box<dyn Fn() -> Result<Box<dyn Sink>, SinkError> + Send + Sync>),
+}
+
+/// One session of a [`Service`]: who, and how far. A clone looks at the same session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    id: u64,
+    peer_addr: SocketAddr,
+    watch: Watch,
+}
+
+impl Session {
+    /// The session's number in its service: 1, 2, 3, ...
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Where the peer called from.
+    #[must_use]
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer_addr
+    }
+
+    /// Its events, its statistics, its end.
+    #[must_use]
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+}
+
+/// What happens at a [`Service`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ServiceEvent {
+    /// A session begins.
+    Admitted(Session),
+    /// There was no room for a peer; it was told to ask again.
+    TurnedAway {
+        /// Where it called from.
+        peer_addr: SocketAddr,
+        /// When it may ask again.
+        retry_after: Duration,
+    },
+    /// A session is over.
+    Ended {
+        /// Which.
+        session: Session,
+        /// How it ended.
+        result: Result<Summary, Error>,
+    },
+}
+
+/// What a [`Service`] has done.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Served {
+    /// Sessions that succeeded.
+    pub succeeded: u64,
+    /// Sessions that failed.
+    pub failed: u64,
+    /// What the last session that succeeded has moved.
+    pub last: Option<Summary>,
+}
+
+/// A provider or joiner that listens. Dropped, it stops: the drop waits until every session,
+/// thread and socket is released.
+#[derive(Debug)]
+#[must_use = "a service that is dropped stops"]
+pub struct Service {
+    shared: Arc<Shared>,
+    first_events: Mutex<Option<Receiver<ServiceEvent>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    listener: Listener,
+    role: Role,
+    settings: Settings,
+    transport: Transport,
+    max_sessions: usize,
+    once: bool,
+    pool: Pool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("address", &self.listener.local_addr()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    stopped: bool,
+    over: bool,
+    admitted: u64,
+    sessions: Vec<Session>,
+    watchers: Vec<SyncSender<ServiceEvent>>,
+    served: Served,
+    /// Why it ended, if not because it was stopped.
+    failure: Option<Error>,
+}
+
+impl State {
+    fn emit(&mut self, event: &ServiceEvent) {
+        self.watchers
+            .retain(|watcher| !matches!(watcher.try_send(event.clone()), Err(TrySendError::Disconnected(_))));
+    }
+
+    fn watch(&mut self) -> Receiver<ServiceEvent> {
+        let (sender, receiver) = sync_channel(EVENTS_BEHIND);
+        if !self.over {
+            self.watchers.push(sender);
+        }
+        receiver
+    }
+}
+
+impl Service {
+    pub(crate) fn start(role: Role, settings: Settings, listening: &Listening) -> Result<Self, Error> {
+        let addresses = listening.addresses()?;
+        let listener = Listener::bind(addresses.as_slice()).map_err(|error| {
+            Error::new(ErrorKind::Other, format!("can't listen at {}: {error}", listening.address))
+                .with_hint("choose another address with --listen; port 0 takes any free one")
+                .with_cause(error)
+        })?;
+        let transport = settings.transport.choose();
+        let mut state = State::default();
+        let first_events = Mutex::new(Some(state.watch()));
+        let shared = Arc::new(Shared {
+            pool: settings.pool(listening.max_sessions),
+            listener,
+            role,
+            settings,
+            transport,
+            max_sessions: if listening.once { 1 } else { listening.max_sessions },
+            once: listening.once,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
+        tracing::info!(address = %shared.listener.local_addr(), "listening");
+        let accepting = Arc::clone(&shared);
+        let thread =
+            thread::Builder::new().name("longhaul-accept".into()).spawn(move || accept(&accepting)).map_err(
+                |error| Error::new(ErrorKind::Other, "a thread can't be started").with_cause(error),
+            )?;
+        Ok(Self { shared, first_events, thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared.listener.local_addr()
+    }
+
+    /// The sessions that run now.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Session> {
+        self.shared.lock().sessions.clone()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn served(&self) -> Served {
+        self.shared.lock().served.clone()
+    }
+
+    /// What happens. The first to ask hears everything from the start, later ones from now on. Who
+    /// falls far behind loses events.
+    #[must_use]
+    pub fn events(&self) -> Events<ServiceEvent> {
+        let first = self.first_events.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Events(first.unwrap_or_else(|| self.shared.lock().watch()))
+    }
+
+    /// Stops it from elsewhere.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.shared))
+    }
+
+    /// No new sessions, and the running ones are cancelled; does not wait for their end.
+    pub fn stop(&self) {
+        self.shared.stop();
+    }
+
+    /// Waits for the end: until it is stopped, or, if it serves once, until the first session ended.
+    ///
+    /// # Errors
+    /// If listening failed for good; if it served once, also if that session failed.
+    pub fn wait(mut self) -> Result<Served, Error> {
+        self.join();
+        let mut state = self.shared.lock();
+        match state.failure.take() {
+            Some(error) => Err(error),
+            None => Ok(state.served.clone()),
+        }
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // It runs no code of others: sessions have threads of their own.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.shared.stop();
+            self.join();
+        }
+    }
+}
+
+/// Stops a [`Service`], from any thread.
+#[derive(Clone, Debug)]
+pub struct Stopper(Arc<Shared>);
+
+impl Stopper {
+    /// As [`Service::stop`].
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        let sessions = state.sessions.clone();
+        drop(state);
+        self.listener.stop();
+        for session in sessions {
+            session.watch.cancel();
+        }
+        self.changed.notify_all();
+    }
+
+    /// Waits; false if stopped meanwhile.
+    fn pause(&self, time: Duration) -> bool {
+        let wait = self.changed.wait_timeout_while(self.lock(), time, |state| !state.stopped);
+        let (state, _) = wait.unwrap_or_else(PoisonError::into_inner);
+        !state.stopped
+    }
+}
+
+/// The accept thread: ends with everything that it has started.
+fn accept(shared: &Arc<Shared>) {
+    let mut threads: Vec<JoinHandle<()>> = Vec::new();
+    let (mut backoff, mut errors) = (BACKOFF.0, 0);
+    loop {
+        match shared.listener.accept() {
+            Ok(None) => break,
+            Ok(Some(caller)) => {
+                (backoff, errors) = (BACKOFF.0, 0);
+                threads.retain(|thread| !thread.is_finished());
+                threads.extend(admit(shared, caller));
+            }
+            Err(error) => {
+                errors += 1;
+                tracing::warn!(%error, "a connection can't be accepted");
+                if errors > ACCEPT_ERRORS_MAX || error.kind() == io::ErrorKind::InvalidInput {
+                    let message = format!("listening failed: {error}");
+                    shared.lock().failure = Some(Error::new(ErrorKind::Other, message).with_cause(error));
+                    break;
+                }
+                if !shared.pause(backoff) {
+                    break;
+                }
+                backoff = (backoff * 2).min(BACKOFF.1);
+            }
+        }
+    }
+    for thread in threads {
+        // A session's panics are caught: they are its result.
+        let _ = thread.join();
+    }
+    let mut state = shared.lock();
+    state.over = true;
+    state.watchers.clear();
+}
+
+/// Starts a session, or turns the caller away.
+fn admit(shared: &Arc<Shared>, caller: Caller) -> Option<JoinHandle<()>> {
+    let peer_addr = caller.peer_addr();
+    let mut state = shared.lock();
+    let spent = shared.once && state.admitted > 0;
+    if state.stopped || spent || state.sessions.len() >= shared.max_sessions {
+        state.emit(&ServiceEvent::TurnedAway { peer_addr, retry_after: RETRY_AFTER });
+        drop(state);
+        tracing::info!(%peer_addr, "turned away: no room");
+        caller.busy(RETRY_AFTER);
+        return None;
+    }
+    state.admitted += 1;
+    let session = Session { id: state.admitted, peer_addr, watch: Watch::new() };
+    state.sessions.push(session.clone());
+    state.emit(&ServiceEvent::Admitted(session.clone()));
+    drop(state);
+    let (inner, inner_session) = (Arc::clone(shared), session.clone());
+    let name = format!("longhaul-{}", session.id);
+    let thread = thread::Builder::new().name(name).spawn(move || run(&inner, &inner_session, caller));
+    match thread {
+        Ok(thread) => Some(thread),
+        Err(error) => {
+            // The caller went with the closure: it hears that the connection is closed.
+            let error = Error::new(ErrorKind::Other, "a session's thread can't be started").with_cause(error);
+            end(shared, &session, Err(error));
+            None
+        }
+    }
+}
+
+fn run(shared: &Shared, session: &Session, caller: Caller) {
+    let started = Instant::now();
+    tracing::info!(session = session.id, peer = %session.peer_addr, "session begins");
+    let result = catch_unwind(AssertUnwindSafe(|| converse(shared, session, caller)))
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "the session's thread panicked")));
+    let result = result.map(|summary| Summary::new(summary, started.elapsed(), shared.transport));
+    match &result {
+        Ok(summary) => {
+            tracing::info!(session = session.id, items = summary.items, bytes = summary.bytes, root = %summary.root, "session done");
+        }
+        Err(error) => tracing::warn!(session = session.id, %error, "session failed"),
+    }
+    end(shared, session, result);
+}
+
+fn converse(
+    shared: &Shared,
+    session: &Session,
+    caller: Caller,
+) -> Result<longhaul_state::transfer::Summary, Error> {
+    let options = shared.settings.options()?;
+    let control = session.watch.control();
+    Ok(match &shared.role {
+        Role::Provider(make) => {
+            let source = make().unwrap_or_else(|error| Arc::new(Unavailable::new(error)));
+            caller.provide(source, &options, &shared.pool, control)?
+        }
+        Role::Joiner(make) => {
+            let sink = make().unwrap_or_else(|error| Box::new(Unavailable::new(error)));
+            caller.join(sink, &options, &shared.pool, control)?
+        }
+    })
+}
+
+/// Everything that a session's end changes, in one step.
+fn end(shared: &Shared, session: &Session, result: Result<Summary, Error>) {
+    session.watch.end();
+    let mut state = shared.lock();
+    state.sessions.retain(|other| other.id != session.id);
+    match &result {
+        Ok(summary) => {
+            state.served.succeeded += 1;
+            state.served.last = Some(summary.clone());
+        }
+        Err(_) => state.served.failed += 1,
+    }
+    if shared.once {
+        state.failure = result.as_ref().err().cloned();
+    }
+    state.emit(&ServiceEvent::Ended { session: session.clone(), result });
+    drop(state);
+    if shared.once {
+        shared.listener.stop();
+    }
+}
