@@ -1,12 +1,11 @@
 //! Carries operations out by directory descriptors, with the calls that only Linux has.
 
 use std::collections::HashMap;
-use std::fs::{File, FileTimes, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use longhaul_core::id::ItemId;
 use longhaul_core::item::Timestamp;
@@ -17,14 +16,12 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statfs::{self, fstatfs};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, linkat, symlinkat, syncfs, unlinkat};
 
+use super::attributes::{
+    Attributes, INCOMPLETE, STICKY, check_fresh, complete_already, link_name, not_open, set_attributes,
+};
 use super::site::{LINKS, STATE, Site};
 use super::{Destination, Executor, FileOp, OpError, OpReply, Probed, Rename, Space};
 use crate::item::Name;
-
-/// A directory made on demand bears the sticky bit until its own item comes: so a directory that
-/// comes twice, or gets entries when it is complete, is told without remembering any.
-const INCOMPLETE: u32 = 0o1700;
-const STICKY: u32 = 0o1000;
 
 /// Carries operations out on a Linux file system.
 #[derive(Debug)]
@@ -382,35 +379,6 @@ impl Executor for LinuxExecutor {
     }
 }
 
-struct Attributes {
-    len: u64,
-    mode: u16,
-    mtime: Option<Timestamp>,
-    sync: bool,
-}
-
-fn set_attributes(file: &File, found: u32, mode: u16, mtime: Option<Timestamp>) -> io::Result<()> {
-    if found & 0o7777 != u32::from(mode) {
-        file.set_permissions(Permissions::from_mode(mode.into()))?;
-    }
-    match mtime {
-        Some(mtime) => file.set_times(FileTimes::new().set_modified(system_time(mtime)?)),
-        None => Ok(()),
-    }
-}
-
-pub(super) fn system_time(time: Timestamp) -> io::Result<SystemTime> {
-    let seconds = Duration::from_secs(time.seconds.unsigned_abs());
-    let whole = if time.seconds < 0 {
-        SystemTime::UNIX_EPOCH.checked_sub(seconds)
-    } else {
-        SystemTime::UNIX_EPOCH.checked_add(seconds)
-    };
-    whole
-        .and_then(|whole| whole.checked_add(Duration::from_nanos(time.nanos.into())))
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the modification time is out of range"))
-}
-
 fn allocate(file: &File, len: u64) -> io::Result<()> {
     let too_large = || io::Error::from(io::ErrorKind::StorageFull);
     match fallocate(file, FallocateFlags::empty(), 0, i64::try_from(len).map_err(|_| too_large())?) {
@@ -477,28 +445,12 @@ fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&name[..at], &name[at + 1..]))
 }
 
-fn link_name(id: ItemId) -> String {
-    id.0.to_string()
-}
-
 fn owner_only() -> Mode {
     Mode::S_IRUSR | Mode::S_IWUSR
 }
 
-fn check_fresh(regular: bool, names: u64) -> io::Result<()> {
-    if regular && names == 1 { Ok(()) } else { Err(io::ErrorKind::AlreadyExists.into()) }
-}
-
 fn opened(file: Option<&File>) -> io::Result<&File> {
     file.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the staging directory is not open"))
-}
-
-fn not_open() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "the file is not open")
-}
-
-fn complete_already() -> io::Error {
-    io::Error::new(io::ErrorKind::NotADirectory, "the directory is complete already")
 }
 
 /// The renames that plain `renameat` can't do; glibc alone has the call.

@@ -204,9 +204,10 @@ impl Landing {
 
     /// Completes an open file of `len` bytes.
     pub fn finish(&mut self, id: ItemId, len: u64) {
-        if !self.accept(Request::Item, &[LandingState::Receiving]) {
+        if !self.accept(Request::Item, &[LandingState::Receiving, LandingState::Durable]) {
             return;
         }
+        self.state = LandingState::Receiving;
         let Some(OpenFile { name, mode, mtime, linked }) = self.open.get(&id) else {
             self.reject(&Name::root(), misuse("finish", "this item is not open"));
             return;
@@ -220,9 +221,10 @@ impl Landing {
 
     /// Forgets an open file.
     pub fn discard(&mut self, id: ItemId) {
-        if !self.accept(Request::Item, &[LandingState::Receiving]) {
+        if !self.accept(Request::Item, &[LandingState::Receiving, LandingState::Durable]) {
             return;
         }
+        self.state = LandingState::Receiving;
         match self.open.remove(&id) {
             Some(file) => self.queue.push_back(FileOp::RemoveFile { id, name: file.name }),
             None => self.reject(&Name::root(), misuse("discard", "this item is not open")),

@@ -14,12 +14,14 @@
 //! The order in which things become durable is written once, in [`Landing`], which does no IO; an
 //! [`Executor`] carries its operations out and knows no order of its own.
 
+mod attributes;
 mod dirty;
 mod executor;
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
 mod linux;
 mod machine;
 mod op;
+mod portable;
 
 mod site;
 
@@ -32,6 +34,7 @@ pub use linux::LinuxExecutor;
 pub use machine::{Landing, LandingOptions, LandingState, SMALL_STATE};
 pub use op::{Destination, FileOp, Leftover, OpError, OpId, OpReply, Probed, Rename, Space};
 
+pub use portable::PortableExecutor;
 pub use site::Site;
 
 /// The executor of this platform.
