@@ -17,9 +17,6 @@ mod survey;
 mod tree;
 mod walk;
 
-#[cfg(test)]
-mod tests;
-
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
