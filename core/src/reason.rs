@@ -7,7 +7,6 @@ macro_rules! coded {
     ($(#[$doc:meta])* $name:ident : $repr:ty { $($(#[$vdoc:meta])* $variant:ident = $code:literal => $text:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
         pub enum $name { $($(#[$vdoc])* $variant,)* }
 
         impl $name {
@@ -43,6 +42,7 @@ macro_rules! coded {
 
 coded! {
     /// What went wrong.
+    #[non_exhaustive]
     Reason: u16 {
         /// A defect of longhaul itself.
         Internal = 1 => "internal",

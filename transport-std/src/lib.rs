@@ -2,23 +2,35 @@
 //!
 //! ```text
 //!  lane's reader thread ──frames, payloads──▶ ┌────────┐ ──reads──────▶ a lane's source thread
-//!  lane's writer thread ◀──bursts──────────── │ driver │ ──items──────▶ walk thread
+//!  lane's writer thread ◀──bursts──────────── │ driver │ ──batches────▶ walk thread
 //!  (one of each a lane)                       │ owns a │ ──writes─────▶ a lane's disk thread
 //!                                             │Session │ ──open, sync─▶ sink thread
 //!                                             └────────┘ ◀─reports──── all of them
 //! ```
 //!
-//! The driver thread owns the session machine and never blocks but on its own queue.
+//! The driver thread owns the session machine and never blocks but on its own queue. Payloads pass
+//! from the reader that received them to the thread that writes them, or from the thread that read
+//! them to the writer, in buffers of the process's pool, without a copy.
 #![forbid(unsafe_code)]
 
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
-use std::time::Duration;
+mod bytes;
+mod driver;
+mod lane;
+mod listener;
+mod stream;
+mod threads;
 
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+
+use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_state::pool::Pool;
-use longhaul_state::transfer::{Control, Options, Summary, TransferError};
+use longhaul_state::transfer::{Control, Options, Stage, Summary, TransferError};
 use longhaul_state::{Sink, Source};
+
+use driver::{Join, Lanes, Provide, Role, Setup, queue};
+pub use listener::{Caller, Listener};
+use stream::Connection;
 
 /// Dials a provider and receives its state.
 ///
@@ -31,7 +43,7 @@ pub fn join(
     pool: &Pool,
     control: &Arc<Control>,
 ) -> Result<Summary, TransferError> {
-    unimplemented!()
+    dial(address, Side::Joiner, |shared| Role::Join(Join::start(sink, shared)), options, pool, control)
 }
 
 /// Dials a joiner and gives it the state.
@@ -45,82 +57,41 @@ pub fn provide(
     pool: &Pool,
     control: &Arc<Control>,
 ) -> Result<Summary, TransferError> {
-    unimplemented!()
+    dial(
+        address,
+        Side::Provider,
+        |shared| Role::Provide(Provide::start(source, shared)),
+        options,
+        pool,
+        control,
+    )
 }
 
-/// Listens for peers.
-pub struct Listener {}
-
-impl Listener {
-    /// Listens at `address`; port 0 takes any free one.
-    ///
-    /// # Errors
-    /// If the address can't be had.
-    pub fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        unimplemented!()
+fn dial(
+    address: impl ToSocketAddrs,
+    side: Side,
+    role: impl FnOnce(&driver::Shared) -> Role,
+    options: &Options,
+    pool: &Pool,
+    control: &Arc<Control>,
+) -> Result<Summary, TransferError> {
+    control.enter(Stage::Connecting);
+    let unreachable = |what: String, error: std::io::Error| {
+        let message = format!("{what}: {error}");
+        let failed = TransferError::new(Reason::Unreachable, side.peer(), Phase::Connect, message);
+        TransferError { cause: Some(Box::new(error)), ..failed }
+    };
+    let addresses =
+        stream::resolve(address).map_err(|error| unreachable("the name can't be resolved".into(), error))?;
+    let shown = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let connected = stream::dial(&addresses, options.handshake_timeout)
+        .and_then(|stream| Ok((stream.peer_addr()?, Connection::tcp(stream)?)));
+    let (peer, connection) =
+        connected.map_err(|error| unreachable(format!("{shown} can't be reached"), error))?;
+    if control.is_cancelled() {
+        return Err(TransferError::new(Reason::Cancelled, side, Phase::Connect, "cancelled"));
     }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        unimplemented!()
-    }
-
-    /// Waits for the next peer that opens a session; `None` once stopped. Connections that are lanes of
-    /// running sessions go there by themselves, and those that don't speak the protocol are told so.
-    ///
-    /// # Errors
-    /// If the listening socket failed for good.
-    pub fn accept(&self) -> io::Result<Option<Caller>> {
-        unimplemented!()
-    }
-
-    /// Ends the listening, from any thread: no new sessions; running ones go on.
-    pub fn stop(&self) {
-        unimplemented!()
-    }
-}
-
-/// A peer that wants a session and has not been admitted.
-pub struct Caller {}
-
-impl Caller {
-    /// Where it calls from.
-    #[must_use]
-    pub fn peer_addr(&self) -> SocketAddr {
-        unimplemented!()
-    }
-
-    /// Turns it away for now.
-    pub fn busy(self, retry_after: Duration) {
-        unimplemented!()
-    }
-
-    /// Admits it and gives it the state. Blocks until the session is over.
-    ///
-    /// # Errors
-    /// If the transfer failed, or the joiner could not publish it.
-    pub fn provide(
-        self,
-        source: Arc<dyn Source>,
-        options: &Options,
-        pool: &Pool,
-        control: &Arc<Control>,
-    ) -> Result<Summary, TransferError> {
-        unimplemented!()
-    }
-
-    /// Admits it and receives its state. Blocks until the session is over.
-    ///
-    /// # Errors
-    /// If the transfer failed; nothing was published then.
-    pub fn join(
-        self,
-        sink: Box<dyn Sink>,
-        options: &Options,
-        pool: &Pool,
-        control: &Arc<Control>,
-    ) -> Result<Summary, TransferError> {
-        unimplemented!()
-    }
+    let (queue, messages) = queue();
+    let setup = Setup { options, pool, control, lanes: Lanes::Dial(peer), init: None, queue, messages };
+    driver::run(side, role, connection, setup)
 }

@@ -235,7 +235,12 @@ impl Driver<'_> {
             Message::LaneUp { lane, connection } => self.lane_up(lane, connection, now),
             Message::DialFailed { lane, error } => {
                 let message = format!("{lane} could not be dialled: {error}");
-                self.fail(TransferError::new(Reason::Unreachable, self.side.peer(), self.machine.phase(), message));
+                self.fail(TransferError::new(
+                    Reason::Unreachable,
+                    self.side.peer(),
+                    self.machine.phase(),
+                    message,
+                ));
             }
             Message::Sent { lane, bytes } => {
                 if let Some(end) = &mut self.lanes[lane.index()] {
@@ -271,7 +276,13 @@ impl Driver<'_> {
     }
 
     /// One frame from a lane: to the machine, then what the machine says to the role.
-    fn inbound(&mut self, lane: Lane, buffer: &Arc<longhaul_state::pool::Buffer>, inbound: Inbound, now: Instant) {
+    fn inbound(
+        &mut self,
+        lane: Lane,
+        buffer: &Arc<longhaul_state::pool::Buffer>,
+        inbound: Inbound,
+        now: Instant,
+    ) {
         let body = if inbound.header.kind == Kind::Data { &[][..] } else { &buffer[inbound.body.clone()] };
         let frame = match Frame::parse(&inbound.header, body) {
             Ok(frame) => frame,
@@ -388,7 +399,10 @@ impl Driver<'_> {
             session::Event::Durable => {
                 control.emit(&Event::Durable);
                 self.with_role(|role, io| match role {
-                    Role::Join(join) => join.durable(io),
+                    Role::Join(join) => {
+                        join.durable(io);
+                        Ok(())
+                    }
                     Role::Provide(_) => Ok(()),
                 });
             }
@@ -404,7 +418,10 @@ impl Driver<'_> {
             self.commands();
             self.with_role(|role, io| match role {
                 Role::Provide(provide) => provide.offer(io),
-                Role::Join(_) => Ok(()),
+                Role::Join(join) => {
+                    join.flush();
+                    Ok(())
+                }
             });
             self.commands();
             if !self.transmit() {
@@ -419,7 +436,8 @@ impl Driver<'_> {
         for lane in 0..LANES {
             let Some(end) = &mut self.lanes[lane] else { continue };
             while end.has_room() {
-                let Some(transmit) = self.machine.poll_transmit(Lane(lane as u16), &mut self.scratch[..]) else {
+                let Some(transmit) = self.machine.poll_transmit(Lane(lane as u16), &mut self.scratch[..])
+                else {
                     break;
                 };
                 end.building.control(&self.scratch[..transmit.len]);

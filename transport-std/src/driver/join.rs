@@ -1,0 +1,391 @@
+//! The joiner's role: places payloads, compares items with their checksums, lands them.
+//!
+//! ```text
+//! sink thread    all calls to the sink, in order, in batches; sums the root
+//! disk thread    one a lane: writes of the lane's chunks into files that the sink has opened
+//! ```
+
+mod disk;
+mod land;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+
+use longhaul_core::id::{ItemId, Lane};
+use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Root, RunSum};
+use longhaul_core::plan::{self, Plan};
+use longhaul_core::reason::{Phase, Reason, Side};
+use longhaul_core::session::{Command, Receive};
+use longhaul_core::wire::Frame;
+use longhaul_state::item::Item;
+use longhaul_state::pool::Buffer;
+use longhaul_state::sink::{Place, Sink, SinkError};
+use longhaul_state::transfer::{Event, Stage, TransferError, survey_of};
+
+use super::{Io, LANES, Shared};
+use crate::bytes::Bytes;
+use crate::lane::Inbound;
+use disk::DiskOp;
+use land::{Lander, SinkOp};
+
+/// What a joiner's helpers report.
+pub(crate) enum Report {
+    /// The sink is ready.
+    Begun,
+    /// An item is open.
+    Opened { id: ItemId, place: Place },
+    /// Items were completed.
+    Landed(Vec<ItemId>),
+    /// A chunk was written into its file.
+    Written { id: ItemId, file: Arc<File> },
+    /// Count, bytes, root.
+    Summed { items: u64, bytes: u64, root: Root },
+    /// Everything is durable.
+    Synced { caveat: Option<&'static str> },
+    /// The state is published.
+    Published,
+    /// The sink failed.
+    Failed(SinkError),
+    /// A chunk could not be written.
+    WriteFailed { id: ItemId, error: std::io::Error },
+}
+
+/// An item that arrives with its offer: small, on one lane.
+struct Eager {
+    item: Item,
+    pieces: Vec<Bytes>,
+    run: Option<RunSum>,
+}
+
+/// An item that was opened before its content came.
+struct Open {
+    item: Item,
+    place: Option<Place>,
+    fold: Box<ItemFold>,
+    /// Chunks at a disk thread.
+    writes: u32,
+    /// All has come: what must be compared once it is written.
+    end: Option<(u64, Checksum)>,
+}
+
+pub(crate) struct Join {
+    lander: Lander,
+    disks: Vec<Option<Sender<DiskOp>>>,
+    shared: Handles,
+    plan: Plan<1>,
+    integrity: Integrity,
+    eager: HashMap<ItemId, Eager>,
+    open: HashMap<ItemId, Open>,
+    /// The item whose offer was handled last, until its command comes.
+    offered: Option<(ItemId, bool, Item)>,
+    /// For the sink thread, sent as one batch.
+    batch: Vec<SinkOp>,
+    summed: Option<(u64, u64, Root)>,
+    caveat: Option<&'static str>,
+    disk_activity: u64,
+}
+
+/// What disk threads are started with.
+struct Handles {
+    queue: super::Queue,
+    threads: crate::threads::Threads,
+}
+
+impl Join {
+    /// Starts the helpers.
+    pub(crate) fn start(sink: Box<dyn Sink>, shared: &Shared) -> Self {
+        Self {
+            lander: Lander::start(sink, shared),
+            disks: (0..LANES).map(|_| None).collect(),
+            shared: Handles { queue: shared.queue.clone(), threads: shared.threads.clone() },
+            plan: Plan::new(1),
+            integrity: Integrity::None,
+            eager: HashMap::new(),
+            open: HashMap::new(),
+            offered: None,
+            batch: Vec::new(),
+            summed: None,
+            caveat: None,
+            disk_activity: disk::activity().unwrap_or(0),
+        }
+    }
+
+    /// A frame that the machine has just handled.
+    pub(super) fn frame(
+        &mut self,
+        lane: Lane,
+        frame: &Frame<'_>,
+        buffer: &Arc<Buffer>,
+        inbound: Inbound,
+        io: &mut Io<'_>,
+    ) -> Result<(), TransferError> {
+        match frame {
+            Frame::Task(task) if !io.machine.is_over() => {
+                let survey = survey_of(task);
+                self.integrity = task.integrity;
+                io.control.set_totals(task.items, task.bytes);
+                io.control.emit(&Event::Prepared {
+                    shape: survey.shape,
+                    items: task.items,
+                    bytes: task.bytes,
+                });
+                self.batch.push(SinkOp::Begin { survey, integrity: task.integrity });
+            }
+            Frame::Offer { id, eager, item, .. } => self.offered = Some((*id, *eager, Item::from(item))),
+            Frame::Data { id, offset, len, .. } => {
+                let receive = io.machine.poll_receive(lane);
+                let wanted = receive.is_some() && io.machine.handle_payload(lane, *len, inbound.crc, io.now);
+                if wanted && matches!(receive, Some(Receive::Place(_))) {
+                    io.control.add_bytes((*len).into(), (*len).into());
+                    self.payload(lane, *id, *offset, buffer, inbound.body, inbound.run, io)?;
+                }
+            }
+            Frame::Hole { id, len, .. }
+            | Frame::End { id, end: longhaul_core::wire::End { size: len, .. }, .. } => {
+                if matches!(frame, Frame::Hole { .. }) {
+                    io.control.add_bytes(*len, 0);
+                }
+                if let Some(run) = inbound.run {
+                    self.run(*id, *run, io)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one payload")]
+    fn payload(
+        &mut self,
+        lane: Lane,
+        id: ItemId,
+        offset: u64,
+        buffer: &Arc<Buffer>,
+        range: Range<usize>,
+        run: Option<Box<RunSum>>,
+        io: &Io<'_>,
+    ) -> Result<(), TransferError> {
+        let bytes = Bytes::Buffer(Arc::clone(buffer), range);
+        if let Some(run) = run {
+            self.run(id, *run, io)?;
+        }
+        if let Some(eager) = self.eager.get_mut(&id) {
+            eager.pieces.push(bytes);
+            return Ok(());
+        }
+        let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
+        match &open.place {
+            Some(Place::File(file)) => {
+                open.writes += 1;
+                let op = DiskOp { id, file: Arc::clone(file), offset, bytes };
+                let disk = self.disks[lane.index()].get_or_insert_with(|| {
+                    let (sender, ops) = channel();
+                    disk::start(lane, ops, &self.shared.queue, &self.shared.threads);
+                    sender
+                });
+                // A disk thread that has ended has reported why.
+                let _ = disk.send(op);
+            }
+            Some(Place::Sink) => self.batch.push(SinkOp::Write { id, offset, bytes }),
+            Some(Place::Discard) => {}
+            None => return Err(defect(io, "content came for an item that is not open")),
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, id: ItemId, run: RunSum, io: &Io<'_>) -> Result<(), TransferError> {
+        if let Some(eager) = self.eager.get_mut(&id) {
+            eager.run = Some(run);
+        } else if let Some(open) = self.open.get_mut(&id) {
+            open.fold.push(run).map_err(|error| defect(io, &error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn command(&mut self, command: Command, io: &mut Io<'_>) -> Result<(), TransferError> {
+        match command {
+            // The sink heard of the task with its frame.
+            Command::Begin => {}
+            Command::Open { id } => self.open(id, io)?,
+            Command::Hole { id, offset, len, .. } => {
+                if let Some(eager) = self.eager.get_mut(&id) {
+                    let zeros = vec![0; usize::try_from(len).unwrap_or(0)];
+                    let end = zeros.len();
+                    eager.pieces.push(Bytes::Memory(zeros.into(), 0..end));
+                } else {
+                    self.batch.push(SinkOp::Hole { id, offset, len });
+                }
+            }
+            Command::Finish { id, size, checksum } => {
+                if self.eager.contains_key(&id) {
+                    self.finish_eager(id, size, &checksum, io);
+                } else if let Some(open) = self.open.get_mut(&id) {
+                    open.end = Some((size, checksum));
+                    self.finish_open(id, io);
+                }
+            }
+            Command::Discard { id } => {
+                self.eager.remove(&id);
+                if self.open.remove(&id).is_some_and(|open| open.place.is_some()) {
+                    self.batch.push(SinkOp::Discard { id });
+                }
+            }
+            Command::SumUp => self.batch.push(SinkOp::SumUp),
+            Command::MakeDurable => {
+                self.disk_activity = disk::activity().unwrap_or(0);
+                self.batch.push(SinkOp::Sync);
+            }
+            _ => return Err(defect(io, "a provider's command at a joiner")),
+        }
+        // What one message brought goes to the sink thread as one batch: the driver calls `flush`.
+        Ok(())
+    }
+
+    fn open(&mut self, id: ItemId, io: &Io<'_>) -> Result<(), TransferError> {
+        let Some((offered, eager, item)) = self.offered.take() else {
+            return Err(defect(io, "an item is to be opened that was not offered"));
+        };
+        debug_assert_eq!(offered, id, "commands are drained after every frame");
+        let has_content = item.as_wire().what.has_content();
+        if !has_content {
+            self.batch.push(SinkOp::Put { id, item, pieces: Vec::new(), size: 0, checksum: Checksum::None });
+        } else if eager {
+            self.eager.insert(id, Eager { item, pieces: Vec::new(), run: None });
+        } else {
+            self.batch.push(SinkOp::Open { id, item: item.clone() });
+            let fold = Box::new(ItemFold::new(self.integrity));
+            self.open.insert(id, Open { item, place: None, fold, writes: 0, end: None });
+        }
+        Ok(())
+    }
+
+    fn finish_eager(&mut self, id: ItemId, size: u64, expected: &Checksum, io: &mut Io<'_>) {
+        let Some(eager) = self.eager.remove(&id) else { return };
+        let mut fold = ItemFold::new(self.integrity);
+        let folded = eager.run.is_none_or(|run| fold.push(run).is_ok());
+        let matched = self.integrity == Integrity::None || folded && fold.finish(size) == Ok(*expected);
+        if !matched {
+            return io.machine.handle_finished(id, false, io.now);
+        }
+        let Eager { item, pieces, .. } = eager;
+        self.batch.push(SinkOp::Put { id, item, pieces, size, checksum: *expected });
+    }
+
+    /// Completes an item whose bytes are all written.
+    fn finish_open(&mut self, id: ItemId, io: &mut Io<'_>) {
+        let Some(open) = self.open.get(&id) else { return };
+        let (0, Some((size, expected))) = (open.writes, open.end) else { return };
+        let Some(open) = self.open.remove(&id) else { return };
+        let matched = self.integrity == Integrity::None || open.fold.finish(size) == Ok(expected);
+        if matched {
+            self.batch.push(SinkOp::Finish { id, item: open.item, size, checksum: expected });
+        } else {
+            self.batch.push(SinkOp::Discard { id });
+            io.machine.handle_finished(id, false, io.now);
+        }
+    }
+
+    pub(super) fn handle(&mut self, report: Report, io: &mut Io<'_>) -> Result<(), TransferError> {
+        match report {
+            Report::Begun => io.machine.handle_begun(io.now),
+            Report::Opened { id, place } => {
+                if let Some(open) = self.open.get_mut(&id) {
+                    open.place = Some(place);
+                    io.machine.handle_opened(id, io.now);
+                }
+            }
+            Report::Landed(ids) => {
+                for id in ids {
+                    io.machine.handle_finished(id, true, io.now);
+                }
+            }
+            Report::Written { id, file } => {
+                io.machine.handle_work(1, io.now);
+                // A chunk of an attempt that failed went into a file that is gone.
+                let current = |place: &Place| matches!(place, Place::File(open) if Arc::ptr_eq(open, &file));
+                if let Some(open) =
+                    self.open.get_mut(&id).filter(|open| open.place.as_ref().is_some_and(current))
+                {
+                    open.writes -= 1;
+                    self.finish_open(id, io);
+                }
+            }
+            Report::Summed { items, bytes, root } => {
+                self.summed = Some((items, bytes, root));
+                io.machine.handle_root(items, bytes, root, io.now);
+                if !io.machine.is_over() {
+                    io.control.emit(&Event::Agreed { root });
+                }
+            }
+            Report::Synced { caveat } => {
+                self.caveat = caveat;
+                io.machine.handle_durable(io.now);
+            }
+            Report::Published => {
+                self.plan.handle_installed();
+                let len = io.machine.handle_installed(b"", &mut io.scratch[..]);
+                if let Some(control_lane) = &mut io.lanes[0] {
+                    control_lane.building.control(&io.scratch[..len]);
+                }
+            }
+            Report::Failed(error) => return Err(TransferError::sink(error, io.machine.phase())),
+            Report::WriteFailed { id, error } => {
+                let name = self.open.get(&id).map(|open| open.item.name.clone()).unwrap_or_default();
+                return Err(TransferError::sink(SinkError::io(name, "write", error), Phase::Stream));
+            }
+        }
+        Ok(())
+    }
+
+    /// The session is durable: the plan decides, and this side installs.
+    pub(super) fn durable(&mut self, io: &Io<'_>) {
+        self.plan.handle_durable(0);
+        if self.plan.poll_command() == Some(plan::Command::Install) {
+            io.control.enter(Stage::Installing);
+            self.batch.push(SinkOp::Publish);
+        }
+    }
+
+    /// Sends what has gathered to the sink thread.
+    pub(super) fn flush(&mut self) {
+        if !self.batch.is_empty() {
+            self.lander.send(std::mem::take(&mut self.batch));
+        }
+    }
+
+    /// Whether the disk has moved since this was asked last, while we wait for it: a sync may take long.
+    pub(super) fn disk_progress(&mut self) -> u64 {
+        let waiting = self.lander.is_busy() || self.open.values().any(|open| open.writes > 0);
+        if !waiting {
+            return 0;
+        }
+        match disk::activity() {
+            Some(now) => {
+                let before = std::mem::replace(&mut self.disk_activity, now);
+                u64::from(now != before)
+            }
+            // Where the system does not tell, a call that has not returned is taken to be at work.
+            None => 1,
+        }
+    }
+
+    pub(super) fn end(&mut self, failed: bool) -> super::Totals {
+        if failed {
+            self.plan.handle_failed();
+        }
+        self.disks.clear();
+        self.eager.clear();
+        self.open.clear();
+        self.lander.end(failed);
+        let none = Root { integrity: Integrity::None, hash: [0; 32] };
+        let (items, bytes, root) = self.summed.take().unwrap_or((0, 0, none));
+        super::Totals { items, bytes, root, caveat: self.caveat }
+    }
+}
+
+fn defect(io: &Io<'_>, what: &str) -> TransferError {
+    TransferError::new(Reason::Internal, Side::Joiner, io.machine.phase(), what)
+}

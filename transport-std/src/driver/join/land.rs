@@ -1,0 +1,204 @@
+//! The sink thread: the only one that calls the sink, in the order of the driver's commands.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use longhaul_core::id::ItemId;
+use longhaul_core::integrity::{Checksum, Integrity};
+use longhaul_state::item::Item;
+use longhaul_state::root::{RootBuilder, RootError};
+use longhaul_state::sink::{Sink, SinkError, SinkErrorKind};
+use longhaul_state::source::{Progress, Survey};
+use longhaul_state::transfer::Control;
+
+use super::Report;
+use crate::bytes::Bytes;
+use crate::driver::{Message, Queue, Shared};
+
+/// One call to the sink.
+pub(super) enum SinkOp {
+    Begin { survey: Survey, integrity: Integrity },
+    Open { id: ItemId, item: Item },
+    Write { id: ItemId, offset: u64, bytes: Bytes },
+    Hole { id: ItemId, offset: u64, len: u64 },
+    Finish { id: ItemId, item: Item, size: u64, checksum: Checksum },
+    Put { id: ItemId, item: Item, pieces: Vec<Bytes>, size: u64, checksum: Checksum },
+    Discard { id: ItemId },
+    SumUp,
+    Sync,
+    Publish,
+}
+
+/// The driver's end of the sink thread.
+pub(super) struct Lander {
+    batches: Option<Sender<Vec<SinkOp>>>,
+    under_way: Arc<AtomicUsize>,
+    failed: Arc<AtomicBool>,
+}
+
+impl Lander {
+    pub(super) fn start(sink: Box<dyn Sink>, shared: &Shared) -> Self {
+        let (batches, receiver) = channel();
+        let (under_way, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let mut thread = SinkThread {
+            sink,
+            root: RootBuilder::new(Integrity::None),
+            queue: shared.queue.clone(),
+            control: Arc::clone(&shared.control),
+            published: false,
+        };
+        let (counted, gave_up) = (Arc::clone(&under_way), Arc::clone(&failed));
+        shared.threads.spawn("longhaul-sink".into(), move || thread.run(&receiver, &counted, &gave_up));
+        Self { batches: Some(batches), under_way, failed }
+    }
+
+    pub(super) fn send(&self, batch: Vec<SinkOp>) {
+        if let Some(batches) = &self.batches {
+            self.under_way.fetch_add(1, Ordering::Relaxed);
+            // A thread that has ended has reported why.
+            let _ = batches.send(batch);
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) > 0
+    }
+
+    /// No more comes; what was not published is given up.
+    pub(super) fn end(&mut self, failed: bool) {
+        self.failed.store(failed, Ordering::SeqCst);
+        self.batches = None;
+    }
+}
+
+struct SinkThread {
+    sink: Box<dyn Sink>,
+    root: RootBuilder,
+    queue: Queue,
+    control: Arc<Control>,
+    published: bool,
+}
+
+/// Tells the driver how far a sync is.
+struct SyncProgress<'a> {
+    thread: (&'a Queue, &'a Control),
+    told: AtomicU64,
+}
+
+impl Progress for SyncProgress<'_> {
+    fn advance(&self, done: u64) -> bool {
+        let before = self.told.swap(done, Ordering::Relaxed);
+        let (queue, control) = self.thread;
+        control.set_work(done);
+        queue.send(Message::Work(done.saturating_sub(before)));
+        !queue.is_stopped()
+    }
+}
+
+impl SinkThread {
+    fn run(&mut self, batches: &Receiver<Vec<SinkOp>>, under_way: &AtomicUsize, failed: &AtomicBool) {
+        let mut landed = Vec::new();
+        while let Ok(batch) = batches.recv() {
+            for op in batch {
+                // Nothing of a failed session is carried out any more, least of all publishing.
+                if failed.load(Ordering::SeqCst) || self.queue.is_stopped() {
+                    break;
+                }
+                match catch_unwind(AssertUnwindSafe(|| self.carry_out(op, &mut landed))) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        self.queue.send(Message::FromSink(Report::Failed(error)));
+                        return self.give_up();
+                    }
+                    Err(_) => {
+                        self.queue.send(Message::Panicked("the sink"));
+                        return self.give_up();
+                    }
+                }
+            }
+            self.report(&mut landed);
+            under_way.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.give_up();
+    }
+
+    /// Aborts unless the state was published: a user's abort may panic too.
+    fn give_up(&mut self) {
+        if !self.published && catch_unwind(AssertUnwindSafe(|| self.sink.abort())).is_err() {
+            tracing::error!("the sink panicked while it was told to give up");
+        }
+    }
+
+    fn report(&self, landed: &mut Vec<ItemId>) {
+        if !landed.is_empty() {
+            self.queue.send(Message::FromSink(Report::Landed(std::mem::take(landed))));
+        }
+    }
+
+    fn carry_out(&mut self, op: SinkOp, landed: &mut Vec<ItemId>) -> Result<(), SinkError> {
+        let report = match op {
+            SinkOp::Begin { survey, integrity } => {
+                self.root = RootBuilder::new(integrity);
+                self.sink.begin(&survey)?;
+                Report::Begun
+            }
+            SinkOp::Open { id, item } => Report::Opened { id, place: self.sink.open(id, &item)? },
+            SinkOp::Write { id, offset, bytes } => return self.sink.write(id, offset, &bytes),
+            SinkOp::Hole { id, offset, len } => return self.sink.hole(id, offset, len),
+            SinkOp::Finish { id, item, size, checksum } => {
+                self.sink.finish(id, size)?;
+                self.sum(id, &item, size, &checksum)?;
+                landed.push(id);
+                return Ok(());
+            }
+            SinkOp::Put { id, item, pieces, size, checksum } => {
+                self.put(id, &item, &pieces)?;
+                self.sum(id, &item, size, &checksum)?;
+                landed.push(id);
+                return Ok(());
+            }
+            SinkOp::Discard { id } => return self.sink.discard(id),
+            SinkOp::SumUp => {
+                let (items, bytes) = self.root.totals();
+                Report::Summed { items, bytes, root: self.root.finish() }
+            }
+            SinkOp::Sync => {
+                let progress = SyncProgress { thread: (&self.queue, &self.control), told: AtomicU64::new(0) };
+                self.sink.sync(&progress)?;
+                Report::Synced { caveat: self.sink.caveat() }
+            }
+            SinkOp::Publish => {
+                self.sink.publish()?;
+                self.published = true;
+                Report::Published
+            }
+        };
+        self.report(landed);
+        self.queue.send(Message::FromSink(report));
+        Ok(())
+    }
+
+    fn put(&mut self, id: ItemId, item: &Item, pieces: &[Bytes]) -> Result<(), SinkError> {
+        match pieces {
+            [] => self.sink.put(id, item, b""),
+            [whole] => self.sink.put(id, item, whole),
+            pieces => self.sink.put(
+                id,
+                item,
+                &pieces.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<u8>>(),
+            ),
+        }
+    }
+
+    fn sum(&mut self, id: ItemId, item: &Item, size: u64, checksum: &Checksum) -> Result<(), SinkError> {
+        self.root.add(id, item, size, checksum).map_err(|error| {
+            let kind = match error {
+                RootError::TooManyLinks => SinkErrorKind::TooManyLinks,
+                RootError::NoSuchLink => SinkErrorKind::NoSuchLink,
+            };
+            SinkError::item(item.name.clone(), kind)
+        })
+    }
+}

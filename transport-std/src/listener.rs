@@ -1,0 +1,387 @@
+//! Listens, and sorts who comes: new sessions, lanes of running ones, and strangers.
+//!
+//! A connection says in its first frame what it is. Until then it costs a small thread, has ten
+//! seconds, and may send one frame; only so many may be in that state at once.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use longhaul_core::id::{Lane, Token};
+use longhaul_core::reason::{Phase, Reason, Side};
+use longhaul_core::session::{Misbehaviour, SessionError};
+use longhaul_core::wire::{CONTROL_MAX, Frame, HEADER_LEN, Header, Init, Kind};
+use longhaul_state::pool::Pool;
+use longhaul_state::transfer::{Control, Options, Summary, TransferError};
+use longhaul_state::{Sink, Source};
+
+use crate::driver::{self, Join, Lanes, Message, Provide, Queue, Role, Setup, queue};
+use crate::stream::Connection;
+
+/// Connections that have not said yet what they are.
+const HALF_OPEN: usize = 64;
+/// How long they have to say it.
+const FIRST_FRAME: Duration = Duration::from_secs(10);
+/// The longest pause after the system had no descriptor for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Listens for peers.
+pub struct Listener {
+    address: SocketAddr,
+    door: Arc<Door>,
+    callers: Mutex<Receiver<io::Result<Caller>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the accepting thread, the first-frame threads and sessions share.
+#[derive(Default)]
+struct Door {
+    state: Mutex<DoorState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct DoorState {
+    stopped: bool,
+    /// Running sessions, by the token that their lanes bring.
+    sessions: HashMap<Token, Queue>,
+    /// Connections that have not said what they are, to be closed on stop.
+    half_open: HashMap<u64, TcpStream>,
+    next: u64,
+}
+
+impl Door {
+    fn lock(&self) -> MutexGuard<'_, DoorState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+}
+
+/// Keeps a session's token valid until dropped.
+struct Registration {
+    door: Arc<Door>,
+    token: Token,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.door.lock().sessions.remove(&self.token);
+    }
+}
+
+impl Listener {
+    /// Listens at `address`; port 0 takes any free one.
+    ///
+    /// # Errors
+    /// If the address can't be had.
+    pub fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        let door = Arc::new(Door::default());
+        let (sender, callers) = channel();
+        let thread = {
+            let door = Arc::clone(&door);
+            thread::Builder::new()
+                .name("longhaul-accept".into())
+                .spawn(move || accept(&listener, &door, &sender))?
+        };
+        Ok(Self { address, door, callers: Mutex::new(callers), thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits for the next peer that opens a session; `None` once stopped. Connections that are lanes of
+    /// running sessions go there by themselves, and those that don't speak the protocol are told so.
+    ///
+    /// # Errors
+    /// If the listening socket failed for good.
+    pub fn accept(&self) -> io::Result<Option<Caller>> {
+        let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match callers.recv() {
+                Ok(Ok(caller)) if self.door.is_stopped() => drop(caller),
+                Ok(Ok(caller)) => return Ok(Some(caller)),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Ends the listening, from any thread: no new sessions. Running ones go on, without new lanes.
+    pub fn stop(&self) {
+        let mut state = self.door.lock();
+        if std::mem::replace(&mut state.stopped, true) {
+            return;
+        }
+        for stream in state.half_open.values() {
+            // Gone already is as good as closed.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        drop(state);
+        self.door.changed.notify_all();
+        // The accepting thread sleeps in a system call that only a connection ends.
+        let _ = TcpStream::connect_timeout(&reachable(self.address), Duration::from_secs(1));
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            // It has no result, and a panic in it was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// An address that reaches a listener bound to all addresses.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+fn accept(listener: &TcpListener, door: &Arc<Door>, callers: &Sender<io::Result<Caller>>) {
+    let mut pause = Duration::from_millis(10);
+    while !door.is_stopped() {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                pause = Duration::from_millis(10);
+                greet(stream, peer, door, callers);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_fatal(&error) => {
+                // Nobody listens any more if nobody waits for callers.
+                let _ = callers.send(Err(error));
+                return;
+            }
+            // Out of descriptors or memory, or the peer is gone already: later it may go better.
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                let state = door.lock();
+                let waited = door.changed.wait_timeout_while(state, pause, |state| !state.stopped);
+                drop(waited);
+                pause = (pause * 2).min(ACCEPT_PAUSE);
+            }
+        }
+    }
+}
+
+/// Errors of `accept` that no waiting mends: the socket itself is none, or no longer listens.
+fn is_fatal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
+/// Gives a new connection a thread that reads its first frame.
+fn greet(stream: TcpStream, peer: SocketAddr, door: &Arc<Door>, callers: &Sender<io::Result<Caller>>) {
+    let Ok(watched) = stream.try_clone() else { return };
+    let mut state = door.lock();
+    if state.stopped {
+        return;
+    }
+    if state.half_open.len() >= HALF_OPEN {
+        drop(state);
+        tracing::warn!(%peer, "too many connections have not said what they are");
+        return turn_away(stream, &SessionError::Busy { retry_after: Duration::from_secs(1) });
+    }
+    let number = state.next;
+    state.next += 1;
+    state.half_open.insert(number, watched);
+    drop(state);
+    let (for_thread, callers) = (Arc::clone(door), callers.clone());
+    let spawned =
+        thread::Builder::new().name("longhaul-greet".into()).stack_size(128 << 10).spawn(move || {
+            let first = first_frame(&stream);
+            for_thread.lock().half_open.remove(&number);
+            sort(stream, peer, first, &for_thread, &callers);
+        });
+    if let Err(error) = spawned {
+        door.lock().half_open.remove(&number);
+        tracing::warn!(%error, %peer, "no thread for a connection");
+    }
+}
+
+/// What a connection said first.
+enum First {
+    Init(Init),
+    Attach(longhaul_core::wire::Attach),
+}
+
+fn first_frame(stream: &TcpStream) -> Result<First, SessionError> {
+    let deadline = Instant::now() + FIRST_FRAME;
+    let mut head = [0; HEADER_LEN];
+    read_by(stream, &mut head, deadline)?;
+    let header = Header::parse(&head).map_err(SessionError::Invalid)?;
+    if !matches!(header.kind, Kind::Init | Kind::Attach) {
+        return Err(SessionError::Misbehaved(Misbehaviour::Unexpected(header.kind)));
+    }
+    let mut body = [0; CONTROL_MAX];
+    let body = &mut body[..header.len as usize];
+    read_by(stream, body, deadline)?;
+    match Frame::parse(&header, body).map_err(SessionError::Invalid)? {
+        Frame::Init(init) => Ok(First::Init(init)),
+        Frame::Attach(attach) => Ok(First::Attach(attach)),
+        other => Err(SessionError::Misbehaved(Misbehaviour::Unexpected(other.kind()))),
+    }
+}
+
+fn read_by(mut stream: &TcpStream, mut into: &mut [u8], deadline: Instant) -> Result<(), SessionError> {
+    let late = SessionError::NoAnswer { after: FIRST_FRAME };
+    while !into.is_empty() {
+        let left =
+            deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()).ok_or(late)?;
+        let read = stream.set_read_timeout(Some(left)).and_then(|()| stream.read(into));
+        match read {
+            Ok(0) => return Err(SessionError::LaneLost(Lane::CONTROL)),
+            Ok(read) => into = &mut into[read..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                return Err(late);
+            }
+            Err(_) => return Err(SessionError::LaneLost(Lane::CONTROL)),
+        }
+    }
+    Ok(())
+}
+
+/// Sends a connection where it belongs.
+fn sort(
+    stream: TcpStream,
+    peer: SocketAddr,
+    first: Result<First, SessionError>,
+    door: &Arc<Door>,
+    callers: &Sender<io::Result<Caller>>,
+) {
+    match first {
+        Ok(First::Init(init)) => {
+            // Nobody waits for callers any more: the connection closes.
+            let _ = callers.send(Ok(Caller { stream, peer, init, door: Arc::clone(door) }));
+        }
+        Ok(First::Attach(attach)) => {
+            let session = door.lock().sessions.get(&attach.token).cloned();
+            match (session, Connection::tcp(stream)) {
+                (Some(queue), Ok(connection)) => {
+                    queue.send(Message::LaneUp { lane: attach.lane, connection });
+                }
+                _ => tracing::debug!(%peer, "a lane came for no running session"),
+            }
+        }
+        Err(SessionError::LaneLost(_)) => {
+            tracing::debug!(%peer, "a connection ended before it said what it is")
+        }
+        Err(error) => {
+            tracing::info!(%peer, %error, "a connection was turned away");
+            turn_away(stream, &error);
+        }
+    }
+}
+
+fn turn_away(mut stream: TcpStream, error: &SessionError) {
+    let mut words = [0; 2 * APP_WORDS];
+    let len = longhaul_core::session::refusal(error, Side::Provider, &mut words);
+    // Whoever does not listen misses the reason, nothing else.
+    let _ = stream.set_write_timeout(Some(Duration::from_secs(1)));
+    let _ = stream.write_all(&words[..len]);
+    let _ = stream.shutdown(Shutdown::Write);
+}
+
+/// More than the words of any refusal.
+const APP_WORDS: usize = 1024;
+
+/// A peer that wants a session and has not been admitted.
+pub struct Caller {
+    stream: TcpStream,
+    peer: SocketAddr,
+    init: Init,
+    door: Arc<Door>,
+}
+
+impl Caller {
+    /// Where it calls from.
+    #[must_use]
+    pub const fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Turns it away for now.
+    pub fn busy(self, retry_after: Duration) {
+        turn_away(self.stream, &SessionError::Busy { retry_after });
+    }
+
+    /// Admits it and gives it the state. Blocks until the session is over.
+    ///
+    /// # Errors
+    /// If the transfer failed, or the joiner could not publish it.
+    pub fn provide(
+        self,
+        source: Arc<dyn Source>,
+        options: &Options,
+        pool: &Pool,
+        control: &Arc<Control>,
+    ) -> Result<Summary, TransferError> {
+        self.run(
+            Side::Provider,
+            |shared| Role::Provide(Provide::start(source, shared)),
+            options,
+            pool,
+            control,
+        )
+    }
+
+    /// Admits it and receives its state. Blocks until the session is over.
+    ///
+    /// # Errors
+    /// If the transfer failed; nothing was published then.
+    pub fn join(
+        self,
+        sink: Box<dyn Sink>,
+        options: &Options,
+        pool: &Pool,
+        control: &Arc<Control>,
+    ) -> Result<Summary, TransferError> {
+        self.run(Side::Joiner, |shared| Role::Join(Join::start(sink, shared)), options, pool, control)
+    }
+
+    fn run(
+        self,
+        side: Side,
+        role: impl FnOnce(&driver::Shared) -> Role,
+        options: &Options,
+        pool: &Pool,
+        control: &Arc<Control>,
+    ) -> Result<Summary, TransferError> {
+        let internal = |error: String| TransferError::new(Reason::Internal, side, Phase::Init, error);
+        let mut token = [0; 16];
+        getrandom::fill(&mut token).map_err(|error| internal(error.to_string()))?;
+        let token = Token(token);
+        let (queue, messages) = queue();
+        self.door.lock().sessions.insert(token, queue.clone());
+        let registration = Registration { door: Arc::clone(&self.door), token };
+        let connection = Connection::tcp(self.stream).map_err(|error| internal(error.to_string()))?;
+        let setup = Setup {
+            options,
+            pool,
+            control,
+            lanes: Lanes::Attach { token, _registration: Box::new(registration) },
+            init: Some(self.init),
+            queue,
+            messages,
+        };
+        driver::run(side, role, connection, setup)
+    }
+}

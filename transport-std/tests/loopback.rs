@@ -1,0 +1,61 @@
+//! Two ends of a session over loopback.
+
+use std::sync::Arc;
+use std::thread;
+
+use longhaul_core::id::{MemberId, TransferId};
+use longhaul_core::integrity::Integrity;
+use longhaul_core::wire::ChunkLen;
+use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
+use longhaul_state::sink::MemorySink;
+use longhaul_state::source::MemorySource;
+use longhaul_state::transfer::{Control, Options, Summary, TransferError};
+use longhaul_state::{Sink, Source};
+use longhaul_transport_std::{Listener, join};
+
+fn options(member: u8, integrity: Integrity) -> Options {
+    Options { member: MemberId([member; 16]), transfer: TransferId([9; 16]), integrity, ..Options::default() }
+}
+
+fn pool() -> Pool {
+    Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, 1, 2)
+}
+
+type Ends = (Result<Summary, TransferError>, Result<Summary, TransferError>);
+
+fn transfer(source: Arc<dyn Source>, sink: Box<dyn Sink>, integrity: Integrity) -> Ends {
+    let listener = Listener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr();
+    let provider = thread::spawn(move || {
+        let caller = listener.accept().unwrap().unwrap();
+        caller.provide(source, &options(1, integrity), &pool(), &Arc::new(Control::new()))
+    });
+    let joined = join(address, sink, &options(2, integrity), &pool(), &Arc::new(Control::new()));
+    (provider.join().unwrap(), joined)
+}
+
+fn bytes(len: usize) -> Arc<[u8]> {
+    let mut x = 7_u32;
+    (0..len)
+        .map(|_| {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (x >> 24) as u8
+        })
+        .collect()
+}
+
+#[test]
+fn memory_arrives_as_it_is_for_every_size_and_integrity() {
+    for len in [0, 1, 1024, 300 << 10, 1 << 20, (1 << 20) + 1, (512 << 10) * 5, 50_000_001] {
+        for integrity in [Integrity::None, Integrity::Crc32c, Integrity::Blake3] {
+            let state = bytes(len);
+            let sink = MemorySink::new(1 << 30);
+            let received = sink.published();
+            let (provided, joined) =
+                transfer(Arc::new(MemorySource::new(Arc::clone(&state))), Box::new(sink), integrity);
+            let (provided, joined) = (provided.unwrap(), joined.unwrap());
+            assert_eq!((provided.root, provided.bytes), (joined.root, joined.bytes));
+            assert!(received.take().unwrap() == *state, "{len} bytes, {integrity}");
+        }
+    }
+}
