@@ -76,7 +76,8 @@ pub(crate) fn different(comparison: &Comparison, error: &Error, code: u8) -> Val
         .differences
         .iter()
         .map(|difference| {
-            let mut object = json!({ "item": difference.name.to_string(), "differs": difference.unlike.name() });
+            let mut object =
+                json!({ "item": difference.name.to_string(), "differs": difference.unlike.name() });
             if let Unlike::Content(at) = difference.unlike {
                 object["offset"] = json!(at);
             }

@@ -185,7 +185,8 @@ fn describe(stats: &Stats, meter: &Meter, installed: bool) -> String {
         Stage::Connecting => "waiting for the peer".into(),
         Stage::Surveying => format!("waiting for the survey: {} items so far", stats.work),
         Stage::Streaming => {
-            let total = stats.bytes_total.map_or(String::new(), |total| format!(" of {}", BinaryBytes(total)));
+            let total =
+                stats.bytes_total.map_or(String::new(), |total| format!(" of {}", BinaryBytes(total)));
             let rate = BinaryBytes(meter.rate as u64);
             let mut text = format!("{percent}% {bytes}{total}, {rate}/s, {items}");
             if meter.still_since.elapsed() > Duration::from_secs(2) {

@@ -50,14 +50,18 @@ pub(crate) fn run(args: &Verify, output: &Output) -> Result<u8, Error> {
 
 fn tell(comparison: &Comparison, output: &Output) -> u8 {
     let Comparison { state, other, .. } = comparison;
-    let error = Error::new(ErrorKind::Integrity, format!("the states differ: {} and {}", state.root, other.root));
+    let error =
+        Error::new(ErrorKind::Integrity, format!("the states differ: {} and {}", state.root, other.root));
     let code = output.exit_code(&error);
     for difference in comparison.differences.iter().take(SHOWN) {
         output.answer(&difference.to_string());
     }
     let shown = comparison.differences.len().min(SHOWN) as u64;
     if comparison.differences.is_empty() {
-        output.answer(&format!("{} items, {} bytes here; {} items, {} bytes there", state.items, state.bytes, other.items, other.bytes));
+        output.answer(&format!(
+            "{} items, {} bytes here; {} items, {} bytes there",
+            state.items, state.bytes, other.items, other.bytes
+        ));
     } else if comparison.differences_total > shown {
         output.answer(&format!("and {} more", comparison.differences_total - shown));
     }

@@ -31,7 +31,8 @@ pub(crate) fn until_admitted<T>(
             Err(error) if error.kind() == crate::ErrorKind::Busy => error,
             result => return result,
         };
-        let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let left =
+            deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_zero() {
             return Err(error);
         }

@@ -68,6 +68,12 @@ impl Fetch {
         self
     }
 
+    /// Where the source is, if it is known to be on this machine: a destination inside it is refused.
+    pub fn source_path(mut self, path: impl AsRef<Path>) -> Self {
+        self.destination.source_path = Some(path.as_ref().to_path_buf());
+        self
+    }
+
     /// Into a directory, or a file if the state is one: `destination` is the state itself, once it
     /// is published.
     pub fn into(self, destination: impl AsRef<Path>) -> Transfer {

@@ -95,7 +95,7 @@ pub use transfer::{Transfer, TransferFuture};
 pub use verify::Verify;
 pub use watch::{Events, Watch};
 
-pub use longhaul_core::id::ItemId;
+pub use longhaul_core::id::{ItemId, MemberId};
 pub use longhaul_core::integrity::{Integrity, Root};
 pub use longhaul_core::item::{Timestamp, Version};
 pub use longhaul_core::reason::{Phase, Side};
@@ -109,7 +109,8 @@ pub use longhaul_state::{Content, Item, LinksPolicy, Piece, Place, Sink, Source,
 /// The parts that sources and sinks of one's own are made of, and those that come with longhaul.
 pub mod state {
     pub use longhaul_state::sink::{
-        DiscardSink, MemorySink, Published, SinkError, SinkErrorKind, StreamSink,
+        DirectorySink, DirectorySinkOptions, DiscardSink, MemorySink, Published, SinkError, SinkErrorKind,
+        StreamSink,
     };
     pub use longhaul_state::source::{
         DirectoryOptions, DirectorySource, MemorySource, RepeatedSource, SourceError, SourceErrorKind,

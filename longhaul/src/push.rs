@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longhaul_core::reason::Side;
-use longhaul_state::source::{DirectoryOptions, DirectorySource, HardLinks, MemorySource, SpecialFiles, StreamSource};
+use longhaul_state::source::{
+    DirectoryOptions, DirectorySource, HardLinks, MemorySource, SpecialFiles, StreamSource,
+};
 use longhaul_state::{LinksPolicy, Source};
 
 use crate::busy::{BUSY_WAIT, until_admitted};
@@ -85,7 +87,9 @@ impl Push {
             let started = Instant::now();
             self.settings.check()?;
             let source = match self.state {
-                State::Path(path, options) => Arc::new(DirectorySource::new(path, options)?) as Arc<dyn Source>,
+                State::Path(path, options) => {
+                    Arc::new(DirectorySource::new(path, options)?) as Arc<dyn Source>
+                }
                 State::Source(source) => source,
             };
             let transport = self.settings.transport.choose();

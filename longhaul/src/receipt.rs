@@ -39,7 +39,8 @@ impl Receipt {
     /// # Errors
     /// If it is no receipt, one of another format, or one without a root.
     pub fn from_json(text: &str) -> Result<Self, Error> {
-        let value: Value = serde_json::from_str(text).map_err(|error| bad("it is not JSON").with_cause(error))?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| bad("it is not JSON").with_cause(error))?;
         let number = |key: &str| value.get(key).and_then(Value::as_u64);
         match number("longhaul_receipt") {
             Some(FORMAT) => {}
@@ -63,7 +64,8 @@ fn bad(why: &str) -> Error {
 /// The inverse of the root's `Display`.
 fn parse_root(text: &str) -> Option<Root> {
     let (integrity, digits) = text.split_once(':')?;
-    let integrity = [Integrity::Crc32c, Integrity::Blake3].into_iter().find(|kind| kind.name() == integrity)?;
+    let integrity =
+        [Integrity::Crc32c, Integrity::Blake3].into_iter().find(|kind| kind.name() == integrity)?;
     if digits.len() != 64 || !digits.is_ascii() {
         return None;
     }

@@ -75,6 +75,15 @@ impl Receive {
         self
     }
 
+    /// Where the source is, if it is known to be on this machine: a destination inside it is
+    /// refused. Of no effect on other sinks than a path.
+    pub fn source_path(mut self, path: impl AsRef<Path>) -> Self {
+        if let Some(destination) = self.destination() {
+            destination.source_path = Some(path.as_ref().to_path_buf());
+        }
+        self
+    }
+
     /// Listens and receives, until it is stopped.
     ///
     /// # Errors

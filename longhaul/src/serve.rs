@@ -4,7 +4,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
-use longhaul_state::source::{DirectoryOptions, DirectorySource, HardLinks, MemorySource, SourceError, SpecialFiles};
+use longhaul_state::source::{
+    DirectoryOptions, DirectorySource, HardLinks, MemorySource, SourceError, SpecialFiles,
+};
 use longhaul_state::{LinksPolicy, Source};
 
 use crate::error::{Error, ErrorKind};
@@ -153,9 +155,7 @@ impl Serve {
     }
 
     /// Serves sources of one's own: `make` is called for every session.
-    pub fn sources(
-        make: impl Fn() -> Result<Arc<dyn Source>, SourceError> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn sources(make: impl Fn() -> Result<Arc<dyn Source>, SourceError> + Send + Sync + 'static) -> Self {
         Self::new(State::Sources(Box::new(make)))
     }
 

@@ -6,14 +6,14 @@
 //! Service ──stop, drop──▶ no new sessions, the running ones cancelled; wait ──▶ all joined
 //! ```
 
-use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use longhaul_core::id::MemberId;
 use longhaul_state::pool::Pool;
 use longhaul_state::sink::SinkError;
 use longhaul_state::source::SourceError;
@@ -22,17 +22,13 @@ use longhaul_transport_std::{Caller, Listener};
 
 use crate::error::{Error, ErrorKind};
 use crate::serve::Listening;
-use crate::settings::{Settings, Transport};
+use crate::settings::{Settings, Transport, random};
 use crate::summary::Summary;
 use crate::unavailable::Unavailable;
 use crate::watch::{Events, Watch};
 
 /// When one who was turned away may ask again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// After an error of `accept` that may pass (no descriptors left): the shortest and longest pause.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// Errors of `accept` in a row after which it is given up.
-const ACCEPT_ERRORS_MAX: u32 = 30;
 /// Events that a watcher may be behind before it loses some.
 const EVENTS_BEHIND: usize = 1024;
 
@@ -123,7 +119,6 @@ struct Shared {
     once: bool,
     pool: Pool,
     state: Mutex<State>,
-    changed: Condvar,
 }
 
 impl std::fmt::Debug for Shared {
@@ -160,13 +155,16 @@ impl State {
 }
 
 impl Service {
-    pub(crate) fn start(role: Role, settings: Settings, listening: &Listening) -> Result<Self, Error> {
+    pub(crate) fn start(role: Role, mut settings: Settings, listening: &Listening) -> Result<Self, Error> {
         let addresses = listening.addresses()?;
         let listener = Listener::bind(addresses.as_slice()).map_err(|error| {
             Error::new(ErrorKind::Other, format!("can't listen at {}: {error}", listening.address))
                 .with_hint("choose another address with --listen; port 0 takes any free one")
                 .with_cause(error)
         })?;
+        if settings.member.is_none() {
+            settings.member = Some(MemberId(random()?));
+        }
         let transport = settings.transport.choose();
         let mut state = State::default();
         let first_events = Mutex::new(Some(state.watch()));
@@ -179,14 +177,13 @@ impl Service {
             max_sessions: if listening.once { 1 } else { listening.max_sessions },
             once: listening.once,
             state: Mutex::new(state),
-            changed: Condvar::new(),
         });
         tracing::info!(address = %shared.listener.local_addr(), "listening");
         let accepting = Arc::clone(&shared);
-        let thread =
-            thread::Builder::new().name("longhaul-accept".into()).spawn(move || accept(&accepting)).map_err(
-                |error| Error::new(ErrorKind::Other, "a thread can't be started").with_cause(error),
-            )?;
+        let thread = thread::Builder::new()
+            .name("longhaul-accept".into())
+            .spawn(move || accept(&accepting))
+            .map_err(|error| Error::new(ErrorKind::Other, "a thread can't be started").with_cause(error))?;
         Ok(Self { shared, first_events, thread: Some(thread) })
     }
 
@@ -282,41 +279,24 @@ impl Shared {
         for session in sessions {
             session.watch.cancel();
         }
-        self.changed.notify_all();
-    }
-
-    /// Waits; false if stopped meanwhile.
-    fn pause(&self, time: Duration) -> bool {
-        let wait = self.changed.wait_timeout_while(self.lock(), time, |state| !state.stopped);
-        let (state, _) = wait.unwrap_or_else(PoisonError::into_inner);
-        !state.stopped
     }
 }
 
 /// The accept thread: ends with everything that it has started.
 fn accept(shared: &Arc<Shared>) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
-    let (mut backoff, mut errors) = (BACKOFF.0, 0);
     loop {
         match shared.listener.accept() {
             Ok(None) => break,
             Ok(Some(caller)) => {
-                (backoff, errors) = (BACKOFF.0, 0);
                 threads.retain(|thread| !thread.is_finished());
                 threads.extend(admit(shared, caller));
             }
+            // What passes, the listener has waited for itself.
             Err(error) => {
-                errors += 1;
-                tracing::warn!(%error, "a connection can't be accepted");
-                if errors > ACCEPT_ERRORS_MAX || error.kind() == io::ErrorKind::InvalidInput {
-                    let message = format!("listening failed: {error}");
-                    shared.lock().failure = Some(Error::new(ErrorKind::Other, message).with_cause(error));
-                    break;
-                }
-                if !shared.pause(backoff) {
-                    break;
-                }
-                backoff = (backoff * 2).min(BACKOFF.1);
+                let message = format!("listening failed: {error}");
+                shared.lock().failure = Some(Error::new(ErrorKind::Other, message).with_cause(error));
+                break;
             }
         }
     }

@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) stall_timeout: Duration,
     pub(crate) buffers: Buffers,
     pub(crate) transport: Transport,
+    /// Who this is, if it was told.
+    pub(crate) member: Option<MemberId>,
 }
 
 /// Where buffers come from.
@@ -83,6 +85,7 @@ impl Default for Settings {
             stall_timeout: defaults.stall_timeout,
             buffers: Buffers::Own { memory: DEFAULT_MEMORY },
             transport: Transport::Auto,
+            member: None,
         }
     }
 }
@@ -111,7 +114,7 @@ impl Settings {
     /// The options of one transfer: its id is fresh.
     pub(crate) fn options(&self) -> Result<Options, Error> {
         Ok(Options {
-            member: member()?,
+            member: self.member.map_or_else(dialling_member, Ok)?,
             transfer: TransferId(random()?),
             integrity: self.integrity,
             lanes: self.lanes,
@@ -130,8 +133,8 @@ impl Settings {
     }
 }
 
-/// This process: one id from its first transfer to its end.
-fn member() -> Result<MemberId, Error> {
+/// This process as one that dials: one id from its first transfer to its end.
+fn dialling_member() -> Result<MemberId, Error> {
     static MEMBER: OnceLock<MemberId> = OnceLock::new();
     if let Some(member) = MEMBER.get() {
         return Ok(*member);
@@ -180,6 +183,14 @@ macro_rules! common_settings {
         /// Takes buffers from a pool that others use too, instead of one of its own.
         pub fn pool(mut self, pool: &crate::Pool) -> Self {
             self.settings.buffers = crate::settings::Buffers::Shared(pool.clone());
+            self
+        }
+
+        /// Which member of its group this is. Two that are the same member give each other no state.
+        /// Unless told, this process is one member in all that it dials, and each service another:
+        /// it may fetch from itself.
+        pub fn member(mut self, member: crate::MemberId) -> Self {
+            self.settings.member = Some(member);
             self
         }
 

@@ -17,15 +17,20 @@ use crate::signals::Interrupt;
 use crate::words;
 
 pub(crate) fn run(args: &Demo, output: &Output) -> Result<(), Error> {
-    let scratch = tempfile::Builder::new().prefix("longhaul-demo-").tempdir_in(&args.dir).map_err(|error| {
-        Error::new(ErrorKind::Destination, format!("no directory can be made in {}: {error}", args.dir.display()))
+    let scratch =
+        tempfile::Builder::new().prefix("longhaul-demo-").tempdir_in(&args.dir).map_err(|error| {
+            Error::new(
+                ErrorKind::Destination,
+                format!("no directory can be made in {}: {error}", args.dir.display()),
+            )
             .with_hint("choose another place with --dir")
             .with_cause(error)
-    })?;
+        })?;
     let done = demonstrate(args, output, scratch.path());
     // Also after ^C and failure; a failure to clean up is not to hide another.
     let cleaned = scratch.close().map_err(|error| {
-        Error::new(ErrorKind::Other, format!("the demo's directory can't be removed: {error}")).with_cause(error)
+        Error::new(ErrorKind::Other, format!("the demo's directory can't be removed: {error}"))
+            .with_cause(error)
     });
     let summary = done?;
     cleaned?;
@@ -56,6 +61,7 @@ fn demonstrate(args: &Demo, output: &Output, scratch: &Path) -> Result<Summary, 
     let address = provider.local_addr().to_string();
     output.result(&format!("serving it at {address}, and fetching it over loopback"));
     let transfer = longhaul::fetch(&address)
+        .source_path(&original)
         .integrity(integrity)
         .lanes(args.session.lanes)
         .max_retries(args.session.max_retries)
@@ -83,7 +89,10 @@ fn demonstrate(args: &Demo, output: &Output, scratch: &Path) -> Result<Summary, 
         .compare(&copy)?;
     compared.require_same()?;
     if integrity != Integrity::None && compared.state.root != summary.root {
-        return Err(Error::new(ErrorKind::Integrity, "what is on the disk has another root than what was moved"));
+        return Err(Error::new(
+            ErrorKind::Integrity,
+            "what is on the disk has another root than what was moved",
+        ));
     }
     output.result(&format!("  the same: root {}", compared.state.root));
     Ok(summary)

@@ -198,9 +198,7 @@ fn compare(
     if here.is_file() {
         if here.len() != there.len() {
             found.add(name, Unlike::Size(here.len(), there.len()));
-        } else if let Some(at) =
-            first_difference(one, two).map_err(|error| failed(name, "read", error))?
-        {
+        } else if let Some(at) = first_difference(one, two).map_err(|error| failed(name, "read", error))? {
             found.add(name, Unlike::Content(at));
         }
     }

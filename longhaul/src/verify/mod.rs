@@ -113,7 +113,11 @@ impl Verify {
     /// # Errors
     /// As [`Verify::receipt`], for both.
     pub fn compare(&self, other: impl AsRef<Path>) -> Result<Comparison, Error> {
-        let theirs = Self { path: other.as_ref().to_path_buf(), progress: Arc::new(Quiet(Arc::clone(&self.progress))), ..self.clone() };
+        let theirs = Self {
+            path: other.as_ref().to_path_buf(),
+            progress: Arc::new(Quiet(Arc::clone(&self.progress))),
+            ..self.clone()
+        };
         let (state, other) = thread::scope(|scope| {
             let theirs = scope.spawn(|| theirs.receipt());
             let ours = self.receipt();
