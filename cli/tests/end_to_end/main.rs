@@ -1,0 +1,18 @@
+//! The real binary, over loopback.
+//!
+//! | module | proves |
+//! | --- | --- |
+//! | `moves` | what a state holds arrives, whoever dials |
+//! | `refusals` | what can't be is refused, with its exit code, and nothing is lost |
+//! | `peers` | peers that are absent, strangers, silent, busy, gone |
+//! | `talk` | what is said where: JSON, pipes, quiet, help |
+//! | `verifying` | roots, receipts, and where two states differ |
+#![cfg(unix)]
+
+mod moves;
+mod peers;
+mod refusals;
+mod rig;
+mod talk;
+mod tree;
+mod verifying;
