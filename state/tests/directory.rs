@@ -448,7 +448,7 @@ fn a_second_landing_is_told_who_holds_the_first_and_stale_staging_is_swept() {
 }
 
 fn item(name: &str, what: What) -> Item {
-    Item { name: Name::new(name.as_bytes()).unwrap(), what, ..Item::stream() }
+    Item { name: Name::new(name.as_bytes()).unwrap(), mode: 0o700, what, ..Item::stream() }
 }
 
 fn file(name: &str) -> Item {
