@@ -5,6 +5,7 @@
 //! from one helper thread. One sink object serves one session. Nothing is visible to anybody before
 //! [`Sink::publish`].
 
+mod directory;
 mod memory;
 mod published;
 mod stream;
@@ -14,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+pub use directory::{DirectorySink, DirectorySinkOptions};
 pub use memory::{DiscardSink, Discarded, MemorySink};
 pub use published::Published;
 pub use stream::StreamSink;
@@ -140,7 +142,14 @@ pub enum SinkErrorKind {
         /// Bytes that are free, if known.
         have: Option<u64>,
     },
-    /// Another item has this name, or a name on its path is no directory.
+    /// Not enough room for this many more files and directories.
+    NoInodes {
+        /// Files and directories that come.
+        need: u64,
+        /// How many may still be made.
+        have: u64,
+    },
+    /// Another item has this name, or a part of its path is no directory, or one that is complete.
     NameTaken,
     /// A hard link to an item that is no file of this state.
     NoSuchLink,
@@ -194,11 +203,36 @@ impl SinkError {
         Self::whole(SinkErrorKind::User(error.into()))
     }
 
+    /// The same error, for a sink that has failed and says so each time.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let kind = match &self.kind {
+            SinkErrorKind::NotEmpty => SinkErrorKind::NotEmpty,
+            SinkErrorKind::OtherShape(what) => SinkErrorKind::OtherShape(what),
+            SinkErrorKind::MountPoint => SinkErrorKind::MountPoint,
+            SinkErrorKind::InsideSource => SinkErrorKind::InsideSource,
+            SinkErrorKind::NoParent => SinkErrorKind::NoParent,
+            SinkErrorKind::NoAtomicRename(what) => SinkErrorKind::NoAtomicRename(what),
+            SinkErrorKind::Held(who) => SinkErrorKind::Held(who.clone()),
+            SinkErrorKind::NoSpace { need, have } => SinkErrorKind::NoSpace { need: *need, have: *have },
+            SinkErrorKind::NoInodes { need, have } => SinkErrorKind::NoInodes { need: *need, have: *have },
+            SinkErrorKind::NameTaken => SinkErrorKind::NameTaken,
+            SinkErrorKind::NoSuchLink => SinkErrorKind::NoSuchLink,
+            SinkErrorKind::LinkLeaves => SinkErrorKind::LinkLeaves,
+            SinkErrorKind::TooManyLinks => SinkErrorKind::TooManyLinks,
+            SinkErrorKind::Durability(error) => SinkErrorKind::Durability(same_error(error)),
+            SinkErrorKind::Io { action, error } => SinkErrorKind::Io { action, error: same_error(error) },
+            SinkErrorKind::Stopped => SinkErrorKind::Stopped,
+            SinkErrorKind::User(error) => SinkErrorKind::User(error.to_string().into()),
+        };
+        Self { kind, item: self.item.clone() }
+    }
+
     /// The reason on the wire.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match &self.kind {
-            SinkErrorKind::NoSpace { .. } => Reason::NoSpace,
+            SinkErrorKind::NoSpace { .. } | SinkErrorKind::NoInodes { .. } => Reason::NoSpace,
             SinkErrorKind::Held(_) => Reason::Refused,
             SinkErrorKind::Stopped => Reason::Cancelled,
             SinkErrorKind::NameTaken | SinkErrorKind::NoSuchLink => Reason::Protocol,
@@ -221,6 +255,7 @@ impl SinkError {
                 "choose a destination on another file system, or one that does not exist yet"
             }
             SinkErrorKind::Held(_) => "wait for the other process, or stop it",
+            SinkErrorKind::NoInodes { .. } => "remove some files, or choose another file system",
             SinkErrorKind::NoSpace { .. } => "free some space and run the same command again",
             SinkErrorKind::LinkLeaves => "run the joiner with --links keep to keep such links as they are",
             SinkErrorKind::Durability(_) => "check the disk (dmesg), then run the same command again",
@@ -232,6 +267,13 @@ impl SinkError {
             }
             _ => "",
         }
+    }
+}
+
+fn same_error(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
@@ -256,9 +298,12 @@ impl fmt::Display for SinkError {
                 write!(f, "not enough room: {need} bytes needed, {have} free")
             }
             SinkErrorKind::NoSpace { .. } => f.write_str("no space left"),
-            SinkErrorKind::NameTaken => {
-                f.write_str("another item has this name, or a part of its path is no directory")
+            SinkErrorKind::NoInodes { need, have } => {
+                write!(f, "not enough room: {need} files and directories come, {have} may still be made")
             }
+            SinkErrorKind::NameTaken => f.write_str(
+                "another item has this name, or a part of its path is no directory or is complete already",
+            ),
             SinkErrorKind::NoSuchLink => {
                 f.write_str("is a hard link to an item that is no file of this state")
             }

@@ -1,0 +1,496 @@
+//! Carries operations out by directory descriptors, with the calls that only Linux has.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::sync::Arc;
+
+use longhaul_core::id::ItemId;
+use longhaul_core::item::Timestamp;
+use nix::NixPath;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, FallocateFlags, OFlag, OpenHow, ResolveFlag, fallocate, openat, openat2};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::statfs::{self, fstatfs};
+use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, linkat, symlinkat, syncfs, unlinkat};
+
+use super::attributes::{
+    Attributes, INCOMPLETE, STICKY, check_fresh, complete_already, link_name, not_open, set_attributes,
+};
+use super::site::{LINKS, STATE, Site};
+use super::{Destination, Executor, FileOp, OpError, OpReply, Probed, Rename, Space};
+use crate::item::Name;
+
+/// Carries operations out on a Linux file system.
+#[derive(Debug)]
+pub struct LinuxExecutor {
+    site: Site,
+    parent: Option<File>,
+    staging: Option<File>,
+    /// The staged directory; none while the state is a file.
+    root: Option<File>,
+    links: Option<File>,
+    files: HashMap<ItemId, Arc<File>>,
+    /// The directory used last: files come directory by directory.
+    last: Option<(Box<[u8]>, OwnedFd)>,
+}
+
+impl LinuxExecutor {
+    /// An executor at `site`, which it has not touched yet.
+    #[must_use]
+    pub fn new(site: Site) -> Self {
+        Self { site, parent: None, staging: None, root: None, links: None, files: HashMap::new(), last: None }
+    }
+
+    /// The open file of an item.
+    #[must_use]
+    pub fn file(&self, id: ItemId) -> Option<Arc<File>> {
+        self.files.get(&id).map(Arc::clone)
+    }
+
+    fn inspect(&mut self) -> io::Result<OpReply> {
+        let mut destination = self.site.inspect()?;
+        if !matches!(destination, Destination::NoParent | Destination::InsideSource | Destination::MountPoint)
+        {
+            let parent = open_directory_at(self.site.parent())?;
+            // Says "read-only" and "permission denied" before anything is made.
+            faccessat(&parent, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)?;
+            // A bind mount has its parent's device: only a lookup that may not cross it tells.
+            let how = how(OFlag::O_PATH).resolve(ResolveFlag::RESOLVE_NO_XDEV);
+            if matches!(openat2(&parent, self.site.name(), how), Err(Errno::EXDEV)) {
+                destination = Destination::MountPoint;
+            }
+            self.parent = Some(parent);
+        }
+        Ok(OpReply::Destination(destination))
+    }
+
+    fn measure_space(&self) -> io::Result<OpReply> {
+        let found = fstatfs(opened(self.parent.as_ref())?)?;
+        let kind = found.filesystem_type();
+        let proven = [
+            statfs::EXT4_SUPER_MAGIC,
+            statfs::XFS_SUPER_MAGIC,
+            statfs::BTRFS_SUPER_MAGIC,
+            statfs::F2FS_SUPER_MAGIC,
+        ];
+        let caveat = if proven.contains(&kind) {
+            None
+        } else if kind == statfs::TMPFS_MAGIC {
+            Some("unproven: the destination is in memory (tmpfs)")
+        } else if kind == statfs::OVERLAYFS_SUPER_MAGIC {
+            Some("unproven: overlayfs promises nothing about crashes")
+        } else if kind == statfs::NFS_SUPER_MAGIC || kind == statfs::SMB_SUPER_MAGIC {
+            Some("unproven: the destination is on a server, which decides about durability")
+        } else if kind == statfs::FUSE_SUPER_MAGIC {
+            Some("unproven: the destination is on FUSE, whose program decides about durability")
+        } else {
+            Some("unproven: nothing is known about the destination's file system")
+        };
+        Ok(OpReply::Space(Space {
+            free_bytes: Some(found.blocks_available().saturating_mul(found.block_size().cast_unsigned())),
+            free_inodes: (found.files() > 0).then(|| found.files_free()),
+            syncs_tree: true,
+            caveat,
+        }))
+    }
+
+    fn make_staging(&mut self) -> io::Result<()> {
+        self.site.make_staging()?;
+        self.staging = Some(open_directory_at(&self.site.staging_path())?);
+        Ok(())
+    }
+
+    fn make_staged_root(&mut self) -> io::Result<()> {
+        let staging = opened(self.staging.as_ref())?;
+        mkdirat(staging, STATE, Mode::from_bits_truncate(INCOMPLETE))?;
+        let root = File::from(openat2(staging, STATE, how(OFlag::O_DIRECTORY))?);
+        self.site.note_staged(root.metadata()?.ino());
+        self.root = Some(root);
+        Ok(())
+    }
+
+    fn probe(&self) -> io::Result<OpReply> {
+        let staging = opened(self.staging.as_ref())?;
+        let (one, other) = ("probe", "probe.renamed");
+        let file: File =
+            openat2(staging, one, how(OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY).mode(owner_only()))?
+                .into();
+        file.sync_all()?;
+        let no_replace = rename::no_replace(staging, one, staging, other);
+        let last = if no_replace.is_ok() { other } else { one };
+        mkdirat(staging, "probe.directory", Mode::S_IRWXU)?;
+        mkdirat(staging, "probe.other", Mode::S_IRWXU)?;
+        let exchange = rename::exchange(staging, "probe.directory", staging, "probe.other");
+        staging.sync_all()?;
+        unlinkat(staging, last, UnlinkatFlags::NoRemoveDir)?;
+        unlinkat(staging, "probe.directory", UnlinkatFlags::RemoveDir)?;
+        unlinkat(staging, "probe.other", UnlinkatFlags::RemoveDir)?;
+        Ok(OpReply::Probed(Probed { no_replace: supported(no_replace)?, exchange: supported(exchange)? }))
+    }
+
+    /// The directory that holds `name`, and `name`'s last part; the staged state itself stands in
+    /// staging.
+    fn place<'n>(&mut self, name: &'n Name) -> io::Result<(&OwnedFd, &'n [u8])> {
+        let (directory, leaf): (&[u8], &[u8]) = match split(name.as_bytes()) {
+            Some(split) => split,
+            None => (b"", name.as_bytes()),
+        };
+        let known = self.last.as_ref().is_some_and(|(last, _)| **last == *directory);
+        if !known {
+            let root = opened(self.root.as_ref())?;
+            let found = if directory.is_empty() {
+                root.try_clone()?.into()
+            } else {
+                open_beneath(root, directory, OFlag::O_DIRECTORY)?
+            };
+            if nix::sys::stat::fstat(&found)?.st_mode & STICKY == 0 {
+                return Err(complete_already());
+            }
+            self.last = Some((directory.into(), found));
+        }
+        let (_, directory) = self.last.as_ref().expect("just set");
+        Ok((directory, leaf))
+    }
+
+    fn create(&mut self, name: &Name, mode: Mode) -> io::Result<File> {
+        // A single part in a known directory, exclusively: there is no link to follow.
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_RDWR;
+        let file = if name.is_root() {
+            openat(opened(self.staging.as_ref())?, STATE, flags, mode)?
+        } else {
+            let (directory, leaf) = self.place(name)?;
+            openat(directory, leaf, flags, mode)?
+        };
+        Ok(file.into())
+    }
+
+    fn create_file(&mut self, id: ItemId, name: &Name) -> io::Result<()> {
+        let file = self.create(name, owner_only())?;
+        let metadata = file.metadata()?;
+        check_fresh(metadata.is_file(), metadata.nlink())?;
+        if name.is_root() {
+            self.site.note_staged(metadata.ino());
+        }
+        self.files.insert(id, Arc::new(file));
+        Ok(())
+    }
+
+    fn finish_file(&mut self, id: ItemId, len: u64, op: &Attributes) -> Result<(), OpError> {
+        let file = self.files.get(&id).ok_or_else(not_open)?;
+        let metadata = file.metadata()?;
+        if metadata.len() != len {
+            file.set_len(len)?;
+        }
+        set_attributes(file, metadata.mode(), op.mode, op.mtime)?;
+        if op.sync {
+            file.sync_all().map_err(OpError::Durability)?;
+        }
+        self.files.remove(&id);
+        Ok(())
+    }
+
+    fn put_file(&mut self, name: &Name, op: &Attributes, content: &[u8]) -> Result<(), OpError> {
+        let mut file = self.create(name, Mode::from_bits_truncate(op.mode.into()))?;
+        let result = (|| {
+            let found = nix::sys::stat::fstat(&file).map_err(io::Error::from)?;
+            check_fresh(found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG, found.st_nlink)?;
+            if name.is_root() {
+                self.site.note_staged(found.st_ino);
+            }
+            file.write_all(content)?;
+            set_attributes(&file, found.st_mode, op.mode, op.mtime)?;
+            if op.sync { file.sync_all().map_err(OpError::Durability) } else { Ok(()) }
+        })();
+        if result.is_err() {
+            // What can't be removed shows when the file comes again.
+            let _ = self.unlink(name);
+        }
+        result
+    }
+
+    fn unlink(&mut self, name: &Name) -> io::Result<()> {
+        if name.is_root() {
+            unlinkat(opened(self.staging.as_ref())?, STATE, UnlinkatFlags::NoRemoveDir)?;
+        } else {
+            let (directory, leaf) = self.place(name)?;
+            unlinkat(directory, leaf, UnlinkatFlags::NoRemoveDir)?;
+        }
+        Ok(())
+    }
+
+    fn make_parents(&mut self, name: &Name) -> io::Result<()> {
+        let root = opened(self.root.as_ref())?;
+        let bytes = name.as_bytes();
+        for end in (0..bytes.len()).filter(|&at| bytes[at] == b'/') {
+            let above = &bytes[..end];
+            let made = match split(above) {
+                None => mkdirat(root, above, Mode::from_bits_truncate(INCOMPLETE)),
+                Some((directory, leaf)) => {
+                    let directory = open_beneath(root, directory, OFlag::O_DIRECTORY)?;
+                    mkdirat(&directory, leaf, Mode::from_bits_truncate(INCOMPLETE))
+                }
+            };
+            match made {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(read(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_directory(
+        &mut self,
+        name: &Name,
+        mode: u16,
+        mtime: Timestamp,
+        sync: bool,
+    ) -> Result<(), OpError> {
+        let directory: File = if name.is_root() {
+            opened(self.root.as_ref())?.try_clone()?
+        } else {
+            let (above, leaf) = self.place(name)?;
+            match mkdirat(above, leaf, Mode::from_bits_truncate(INCOMPLETE)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(read(errno).into()),
+            }
+            open_beneath(above, leaf, OFlag::O_DIRECTORY)?.into()
+        };
+        let found = directory.metadata()?.mode();
+        if found & STICKY == 0 {
+            return Err(complete_already().into());
+        }
+        if self.last.as_ref().is_some_and(|(last, _)| **last == *name.as_bytes()) {
+            self.last = None;
+        }
+        set_attributes(&directory, found, mode, Some(mtime))?;
+        if sync {
+            directory.sync_all().map_err(OpError::Durability)?;
+        }
+        Ok(())
+    }
+
+    fn keep_link(&mut self, id: ItemId, name: &Name) -> io::Result<()> {
+        if self.links.is_none() {
+            let staging = opened(self.staging.as_ref())?;
+            mkdirat(staging, LINKS, Mode::S_IRWXU)?;
+            self.links = Some(openat2(staging, LINKS, how(OFlag::O_DIRECTORY))?.into());
+        }
+        let links = opened(self.links.as_ref())?.try_clone()?;
+        let (directory, leaf) = self.place(name)?;
+        linkat(directory, leaf, &links, link_name(id).as_str(), AtFlags::empty())?;
+        Ok(())
+    }
+
+    fn hard_link(&mut self, to: ItemId, name: &Name) -> io::Result<()> {
+        // Without a kept file there is no directory of them.
+        let Some(links) = self.links.as_ref() else { return Err(Errno::ENOENT.into()) };
+        let links = links.try_clone()?;
+        let (directory, leaf) = self.place(name)?;
+        linkat(&links, link_name(to).as_str(), directory, leaf, AtFlags::empty())?;
+        Ok(())
+    }
+
+    fn open_staged(&self, name: &Name, flags: OFlag) -> io::Result<File> {
+        let flags = flags | OFlag::O_NONBLOCK;
+        Ok(match (&self.root, name.is_root()) {
+            (Some(root), true) => root.try_clone()?,
+            (None, true) => openat2(opened(self.staging.as_ref())?, STATE, how(flags))?.into(),
+            (root, false) => open_beneath(opened(root.as_ref())?, name.as_bytes(), flags)?.into(),
+        })
+    }
+
+    fn publish(&self, how: Rename) -> io::Result<()> {
+        let (staging, parent) = (opened(self.staging.as_ref())?, opened(self.parent.as_ref())?);
+        let name = self.site.name();
+        match how {
+            Rename::NoReplace => rename::no_replace(staging, STATE, parent, name),
+            Rename::Exchange => rename::exchange(staging, STATE, parent, name),
+            Rename::OverEmpty | Rename::Replace => nix::fcntl::renameat(staging, STATE, parent, name),
+            Rename::Claim => mkdirat(parent, name, Mode::S_IRWXU).and_then(|()| {
+                nix::fcntl::renameat(staging, STATE, parent, name).inspect_err(|_| {
+                    // The claim is ours, and nothing else may be lost with it: it must be empty.
+                    let _ = unlinkat(parent, name, UnlinkatFlags::RemoveDir);
+                })
+            }),
+            Rename::Link => linkat(staging, STATE, parent, name, AtFlags::empty())
+                .and_then(|()| unlinkat(staging, STATE, UnlinkatFlags::NoRemoveDir)),
+        }
+        .map_err(|errno| match errno {
+            Errno::EINVAL | Errno::ENOSYS => io::ErrorKind::Unsupported.into(),
+            errno => errno.into(),
+        })
+    }
+}
+
+impl Executor for LinuxExecutor {
+    fn execute(&mut self, op: &FileOp, payload: &[u8]) -> Result<OpReply, OpError> {
+        match op {
+            FileOp::Inspect => return Ok(self.inspect()?),
+            FileOp::MeasureSpace => return Ok(self.measure_space()?),
+            FileOp::Probe => return Ok(self.probe()?),
+            FileOp::Lock => self.site.lock()?,
+            FileOp::Sweep => self.site.sweep()?,
+            FileOp::MakeStaging => self.make_staging()?,
+            FileOp::MakeStagedRoot => self.make_staged_root()?,
+            FileOp::CreateFile { id, name } => self.create_file(*id, name)?,
+            FileOp::Allocate { id, len } => allocate(self.files.get(id).ok_or_else(not_open)?, *len)?,
+            FileOp::FinishFile { id, len, mode, mtime, sync } => {
+                self.finish_file(*id, *len, &Attributes { mode: *mode, mtime: *mtime, sync: *sync })?;
+            }
+            FileOp::PutFile { name, mode, mtime, sync } => {
+                self.put_file(name, &Attributes { mode: *mode, mtime: *mtime, sync: *sync }, payload)?;
+            }
+            FileOp::RemoveFile { id, name } => {
+                self.files.remove(id);
+                self.unlink(name)?;
+            }
+            FileOp::MakeParents { name } => self.make_parents(name)?,
+            FileOp::FinishDirectory { name, mode, mtime, sync } => {
+                self.finish_directory(name, *mode, *mtime, *sync)?;
+            }
+            FileOp::SymbolicLink { name, target } => {
+                let (directory, leaf) = self.place(name)?;
+                symlinkat(&**target, directory, leaf).map_err(io::Error::from)?;
+            }
+            FileOp::KeepLink { id, name } => self.keep_link(*id, name)?,
+            FileOp::HardLink { to, name } => self.hard_link(*to, name)?,
+            FileOp::SyncFile { name } => self.open_staged(name, OFlag::O_RDONLY)?.sync_all()?,
+            FileOp::SyncDirectory { name } => self.open_staged(name, OFlag::O_DIRECTORY)?.sync_all()?,
+            FileOp::SyncTree => syncfs(opened(self.staging.as_ref())?).map_err(io::Error::from)?,
+            FileOp::SyncStaging => opened(self.staging.as_ref())?.sync_all()?,
+            FileOp::SyncParent => opened(self.parent.as_ref())?.sync_all()?,
+            FileOp::Publish { how } => self.publish(*how)?,
+            FileOp::SettleRoot { mode } => {
+                opened(self.root.as_ref())?.set_permissions(Permissions::from_mode((*mode).into()))?;
+                opened(self.root.as_ref())?.sync_all()?;
+            }
+            FileOp::RemoveStaging { leftover } => {
+                self.files.clear();
+                (self.last, self.links, self.root, self.staging) = (None, None, None, None);
+                self.site.remove_staging(*leftover)?;
+            }
+            FileOp::Unlock => self.site.unlock()?,
+        }
+        Ok(OpReply::Done)
+    }
+}
+
+fn allocate(file: &File, len: u64) -> io::Result<()> {
+    let too_large = || io::Error::from(io::ErrorKind::StorageFull);
+    match fallocate(file, FallocateFlags::empty(), 0, i64::try_from(len).map_err(|_| too_large())?) {
+        Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+        Err(Errno::EFBIG) => Err(too_large()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Looks a name up below `directory`, through no link and no mount point.
+fn open_beneath(directory: impl AsFd, name: &[u8], flags: OFlag) -> io::Result<OwnedFd> {
+    match openat2(&directory, name, how(flags)) {
+        Err(Errno::ENOSYS | Errno::EPERM) => {
+            open_part_by_part(directory.as_fd().try_clone_to_owned()?, name, flags)
+        }
+        result => result.map_err(read),
+    }
+}
+
+/// The same on kernels before 5.6 and in sandboxes that know no `openat2`.
+fn open_part_by_part(mut found: OwnedFd, name: &[u8], flags: OFlag) -> io::Result<OwnedFd> {
+    let mut parts = name.split(|&byte| byte == b'/').peekable();
+    while let Some(part) = parts.next() {
+        let flags = if parts.peek().is_some() { OFlag::O_DIRECTORY } else { flags };
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        found = openat(&found, part, flags, Mode::empty()).map_err(read)?;
+    }
+    Ok(found)
+}
+
+fn how(flags: OFlag) -> OpenHow {
+    OpenHow::new().flags(flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).resolve(
+        ResolveFlag::RESOLVE_BENEATH
+            | ResolveFlag::RESOLVE_NO_SYMLINKS
+            | ResolveFlag::RESOLVE_NO_MAGICLINKS
+            | ResolveFlag::RESOLVE_NO_XDEV,
+    )
+}
+
+fn open_directory_at(path: &std::path::Path) -> io::Result<File> {
+    let flags = nix::libc::O_DIRECTORY | nix::libc::O_CLOEXEC;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// Errors as the machine reads them.
+fn read(errno: Errno) -> io::Error {
+    match errno {
+        Errno::ELOOP | Errno::EXDEV => io::ErrorKind::NotADirectory.into(),
+        Errno::EINVAL | Errno::ENOSYS => io::ErrorKind::Unsupported.into(),
+        errno => errno.into(),
+    }
+}
+
+fn supported(result: nix::Result<()>) -> io::Result<bool> {
+    match result.map_err(read) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = name.iter().rposition(|&byte| byte == b'/')?;
+    Some((&name[..at], &name[at + 1..]))
+}
+
+fn owner_only() -> Mode {
+    Mode::S_IRUSR | Mode::S_IWUSR
+}
+
+fn opened(file: Option<&File>) -> io::Result<&File> {
+    file.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the staging directory is not open"))
+}
+
+/// The renames that plain `renameat` can't do; glibc alone has the call.
+mod rename {
+    use std::os::fd::AsFd;
+
+    use super::NixPath;
+
+    #[cfg(target_env = "gnu")]
+    use nix::fcntl::{RenameFlags, renameat2};
+
+    #[cfg(target_env = "gnu")]
+    pub(super) fn no_replace<A: ?Sized + NixPath, B: ?Sized + NixPath>(
+        from: impl AsFd,
+        name: &A,
+        to: impl AsFd,
+        new: &B,
+    ) -> nix::Result<()> {
+        renameat2(from, name, to, new, RenameFlags::RENAME_NOREPLACE)
+    }
+
+    #[cfg(target_env = "gnu")]
+    pub(super) fn exchange<A: ?Sized + NixPath, B: ?Sized + NixPath>(
+        from: impl AsFd,
+        name: &A,
+        to: impl AsFd,
+        new: &B,
+    ) -> nix::Result<()> {
+        renameat2(from, name, to, new, RenameFlags::RENAME_EXCHANGE)
+    }
+
+    #[cfg(not(target_env = "gnu"))]
+    pub(super) fn no_replace<A: ?Sized + NixPath, B: ?Sized + NixPath>(
+        _from: impl AsFd,
+        _name: &A,
+        _to: impl AsFd,
+        _new: &B,
+    ) -> nix::Result<()> {
+        Err(nix::errno::Errno::ENOSYS)
+    }
+
+    #[cfg(not(target_env = "gnu"))]
+    pub(super) use no_replace as exchange;
+}

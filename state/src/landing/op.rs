@@ -1,0 +1,311 @@
+//! What the landing machine asks for, and what it is told.
+
+use std::fmt;
+use std::io;
+
+use longhaul_core::id::ItemId;
+use longhaul_core::item::Timestamp;
+
+use crate::item::Name;
+
+/// An operation's number: 0, 1, 2, ... in the order in which they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(pub u64);
+
+/// One operation on files. Names are relative to the staged state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileOp {
+    /// Look at the destination and its parent, changing nothing: [`OpReply::Destination`].
+    Inspect,
+    /// Ask the file system what is free and what it promises: [`OpReply::Space`].
+    MeasureSpace,
+    /// Take the lock beside the destination; [`OpError::Held`] if another process has it.
+    Lock,
+    /// Remove what a process that is gone left under the staging name, if it is ours.
+    Sweep,
+    /// Make the staging directory, for its owner alone.
+    MakeStaging,
+    /// Make the directory inside staging that becomes the destination.
+    MakeStagedRoot,
+    /// Try out, in staging: create, fsync of a file and of a directory, rename flags, unlink:
+    /// [`OpReply::Probed`].
+    Probe,
+    /// Create an empty file and keep it open.
+    CreateFile {
+        /// The item.
+        id: ItemId,
+        /// Its name.
+        name: Name,
+    },
+    /// Reserve the blocks of an open file, so that a full disk shows now. Where the file system
+    /// can't, nothing happens.
+    Allocate {
+        /// The item.
+        id: ItemId,
+        /// Bytes from the file's start.
+        len: u64,
+    },
+    /// Give an open file its exact length and attributes, and close it.
+    FinishFile {
+        /// The item.
+        id: ItemId,
+        /// Its length.
+        len: u64,
+        /// Its permission bits.
+        mode: u16,
+        /// Its time, if it has one.
+        mtime: Option<Timestamp>,
+        /// Fsync it now: [`OpError::Durability`] if that fails.
+        sync: bool,
+    },
+    /// Create a file, write the payload, set its attributes, close it. All of it, or nothing stays.
+    PutFile {
+        /// Its name.
+        name: Name,
+        /// Its permission bits.
+        mode: u16,
+        /// Its time, if it has one.
+        mtime: Option<Timestamp>,
+        /// Fsync it now: [`OpError::Durability`] if that fails.
+        sync: bool,
+    },
+    /// Close a file, if it is open, and remove it.
+    RemoveFile {
+        /// The item.
+        id: ItemId,
+        /// Its name.
+        name: Name,
+    },
+    /// Make the missing directories on the way to `name`, marked as not complete.
+    MakeParents {
+        /// The name whose parents are missing.
+        name: Name,
+    },
+    /// Make a directory, unless it was made on demand, and set its attributes: it is complete.
+    FinishDirectory {
+        /// Its name.
+        name: Name,
+        /// Its permission bits.
+        mode: u16,
+        /// Its time.
+        mtime: Timestamp,
+        /// Fsync it now: [`OpError::Durability`] if that fails.
+        sync: bool,
+    },
+    /// Make a symbolic link.
+    SymbolicLink {
+        /// Its name.
+        name: Name,
+        /// Where it points.
+        target: Box<[u8]>,
+    },
+    /// Keep a link to a file by its item's number: later names lead there.
+    KeepLink {
+        /// The set's first file.
+        id: ItemId,
+        /// Its name.
+        name: Name,
+    },
+    /// Give a kept file another name.
+    HardLink {
+        /// The set's first file.
+        to: ItemId,
+        /// The further name.
+        name: Name,
+    },
+    /// Fsync a file of the staged state.
+    SyncFile {
+        /// Its name.
+        name: Name,
+    },
+    /// Fsync a directory of the staged state.
+    SyncDirectory {
+        /// Its name.
+        name: Name,
+    },
+    /// Sync the whole file system, on a descriptor that was opened before the first write.
+    SyncTree,
+    /// Fsync the staging directory.
+    SyncStaging,
+    /// Fsync the destination's parent.
+    SyncParent,
+    /// Make the staged state the destination, in one step.
+    Publish {
+        /// How.
+        how: Rename,
+    },
+    /// Give the published root the permission bits that it could not be moved with.
+    SettleRoot {
+        /// The permission bits.
+        mode: u16,
+    },
+    /// Remove staging with all it holds, if that is what is expected; else leave it alone.
+    RemoveStaging {
+        /// What is expected under the staged state's name.
+        leftover: Leftover,
+    },
+    /// Remove the lock and give it back.
+    Unlock,
+}
+
+/// How the staged state takes the destination's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rename {
+    /// The destination is absent, and must still be.
+    NoReplace,
+    /// The same without a flag for it: an exclusive mkdir, then a rename over that directory.
+    Claim,
+    /// The same for a file: an exclusive link, then an unlink of the staged name.
+    Link,
+    /// The destination is an empty directory.
+    OverEmpty,
+    /// A file takes the place of a file.
+    Replace,
+    /// A directory changes places with the old one.
+    Exchange,
+}
+
+/// What lies under the staged state's name when staging is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Leftover {
+    /// Nothing: it was moved away.
+    Nothing,
+    /// The staged state, or nothing yet.
+    Staged,
+    /// The old state with this inode, after the exchange.
+    Old(u64),
+}
+
+/// What an operation found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpReply {
+    /// It is done.
+    Done,
+    /// To [`FileOp::Inspect`].
+    Destination(Destination),
+    /// To [`FileOp::MeasureSpace`].
+    Space(Space),
+    /// To [`FileOp::Probe`].
+    Probed(Probed),
+}
+
+/// What is at the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// Nothing; its parent is there.
+    Absent,
+    /// A directory without entries.
+    EmptyDirectory,
+    /// A directory with entries, and its inode.
+    Directory(u64),
+    /// A regular file.
+    File,
+    /// Something that is never replaced: "a symbolic link", "a device", ...
+    Other(&'static str),
+    /// A mount point, or `/`.
+    MountPoint,
+    /// Inside the source, or around it.
+    InsideSource,
+    /// The parent does not exist.
+    NoParent,
+}
+
+/// What a file system has and promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that this user may still write; `None` if that can't be known.
+    pub free_bytes: Option<u64>,
+    /// Files that may still be made; `None` if there is no such limit.
+    pub free_inodes: Option<u64>,
+    /// One sync can cover the whole staged tree.
+    pub syncs_tree: bool,
+    /// Why durability is unproven, if it is.
+    pub caveat: Option<&'static str>,
+}
+
+/// What a file system can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// Rename only if the destination is absent.
+    pub no_replace: bool,
+    /// Exchange two directories.
+    pub exchange: bool,
+}
+
+/// Why an operation failed. Error kinds mean what `std` means by them, with two of its own readings:
+/// `NotADirectory` if a part of a name is no directory, is a symbolic link or is complete already;
+/// `Unsupported` if the system lacks a call or flag.
+#[derive(Debug)]
+pub enum OpError {
+    /// Another process has the lock; this one.
+    Held(String),
+    /// An fsync failed: the data is not to be trusted any more.
+    Durability(io::Error),
+    /// Any other call failed.
+    Io(io::Error),
+}
+
+impl From<io::Error> for OpError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl FileOp {
+    /// What it does, for an error about it.
+    #[must_use]
+    pub const fn action(&self) -> &'static str {
+        match self {
+            Self::Inspect => "inspection of the destination",
+            Self::MeasureSpace => "statfs",
+            Self::Lock => "lock",
+            Self::Sweep => "removal of what an earlier run left",
+            Self::MakeStaging | Self::MakeStagedRoot => "creation of the staging directory",
+            Self::Probe => "probe of the file system",
+            Self::CreateFile { .. } => "create",
+            Self::Allocate { .. } => "allocation",
+            Self::FinishFile { .. } => "setting of attributes",
+            Self::PutFile { .. } => "write",
+            Self::RemoveFile { .. } => "remove",
+            Self::MakeParents { .. } | Self::FinishDirectory { .. } => "creation of the directory",
+            Self::SymbolicLink { .. } => "creation of the symbolic link",
+            Self::KeepLink { .. } | Self::HardLink { .. } => "creation of the hard link",
+            Self::SyncFile { .. } | Self::SyncDirectory { .. } | Self::SyncStaging | Self::SyncParent => {
+                "fsync"
+            }
+            Self::SyncTree => "syncfs",
+            Self::Publish { .. } => "rename",
+            Self::SettleRoot { .. } => "setting of attributes",
+            Self::RemoveStaging { .. } => "removal of the staging directory",
+            Self::Unlock => "removal of the lock",
+        }
+    }
+
+    /// The name that it is about; the root where it is about none.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        match self {
+            Self::CreateFile { name, .. }
+            | Self::PutFile { name, .. }
+            | Self::RemoveFile { name, .. }
+            | Self::MakeParents { name }
+            | Self::FinishDirectory { name, .. }
+            | Self::SymbolicLink { name, .. }
+            | Self::KeepLink { name, .. }
+            | Self::HardLink { name, .. }
+            | Self::SyncFile { name }
+            | Self::SyncDirectory { name } => name.clone(),
+            _ => Name::root(),
+        }
+    }
+}
+
+impl fmt::Display for OpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(who) => write!(f, "held by {who}"),
+            Self::Durability(error) => write!(f, "could not be made durable: {error}"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The place beside the destination where a state is staged: names, lock, and who may touch them.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::SystemTime;
+
+use longhaul_core::integrity::crc32c;
+
+use super::{Destination, Leftover, OpError};
+
+/// The staged state's name inside staging.
+pub(super) const STATE: &str = "state";
+/// The name, inside staging, of the directory of the first files of hard-link sets.
+pub(super) const LINKS: &str = "links";
+/// The longest part of the destination's name that its staging's name repeats: a name has at most
+/// 255 bytes.
+const NAME_KEPT: usize = 200;
+
+/// A destination, and what stands beside it while a state is landed there.
+#[derive(Debug)]
+pub struct Site {
+    destination: PathBuf,
+    source: Option<PathBuf>,
+    lock: Option<File>,
+    /// Device and inode of the staging directory that this process made.
+    staging: Option<(u64, u64)>,
+    /// Inode of the staged state.
+    staged: Option<u64>,
+}
+
+impl Site {
+    /// The site for `destination`, which must not lie inside `source` if that is on this machine.
+    ///
+    /// # Errors
+    /// If `destination` is relative and the current directory can't be found out.
+    pub fn new(destination: &Path, source: Option<PathBuf>) -> io::Result<Self> {
+        let mut destination = std::path::absolute(destination)?;
+        if destination.file_name().is_none() || destination.ends_with("..") {
+            // "..", or a path that ends with it: only the file system knows its name.
+            destination = fs::canonicalize(&destination)?;
+        }
+        if let (Some(parent), Some(name)) = (destination.parent(), destination.file_name())
+            && let Ok(parent) = fs::canonicalize(parent)
+        {
+            destination = parent.join(name);
+        }
+        Ok(Self { destination, source, lock: None, staging: None, staged: None })
+    }
+
+    /// The destination's parent, which is where everything stands.
+    pub(super) fn parent(&self) -> &Path {
+        self.destination.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The destination's name in its parent.
+    pub(super) fn name(&self) -> &OsStr {
+        self.destination.file_name().unwrap_or(OsStr::new("/"))
+    }
+
+    /// The absolute path of what will be published.
+    #[must_use]
+    pub fn destination(&self) -> &Path {
+        &self.destination
+    }
+
+    /// `.NAME.longhaul`; a very long name is cut, and told from others by its checksum.
+    fn staging_name(&self) -> OsString {
+        let name = self.name().as_bytes();
+        let mut staging = b".".to_vec();
+        if name.len() <= NAME_KEPT {
+            staging.extend_from_slice(name);
+        } else {
+            staging.extend_from_slice(&name[..NAME_KEPT]);
+            staging.extend_from_slice(format!("~{:08x}", crc32c(name)).as_bytes());
+        }
+        staging.extend_from_slice(b".longhaul");
+        OsString::from_vec(staging)
+    }
+
+    pub(super) fn staging_path(&self) -> PathBuf {
+        self.parent().join(self.staging_name())
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        let mut name = self.staging_name();
+        name.push(".lock");
+        self.parent().join(name)
+    }
+
+    /// What is at the destination.
+    pub(super) fn inspect(&self) -> io::Result<Destination> {
+        if self.destination.parent().is_none() {
+            return Ok(Destination::MountPoint);
+        }
+        let parent = match fs::metadata(self.parent()) {
+            Ok(parent) if parent.is_dir() => parent,
+            Ok(_) => return Ok(Destination::NoParent),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Destination::NoParent),
+            Err(error) => return Err(error),
+        };
+        if let Some(source) = &self.source
+            && (self.destination.starts_with(source) || source.starts_with(&self.destination))
+        {
+            return Ok(Destination::InsideSource);
+        }
+        let metadata = match fs::symlink_metadata(&self.destination) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Destination::Absent),
+            Err(error) => return Err(error),
+        };
+        if metadata.dev() != parent.dev() {
+            return Ok(Destination::MountPoint);
+        }
+        if metadata.is_file() {
+            return Ok(Destination::File);
+        }
+        if !metadata.is_dir() {
+            return Ok(Destination::Other(other_name(&metadata)));
+        }
+        let is_empty = fs::read_dir(&self.destination)?.next().is_none();
+        Ok(if is_empty { Destination::EmptyDirectory } else { Destination::Directory(metadata.ino()) })
+    }
+
+    /// Takes the lock, or says who has it.
+    pub(super) fn lock(&mut self) -> Result<(), OpError> {
+        let path = self.lock_path();
+        loop {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+            options.custom_flags(nix::libc::O_NOFOLLOW);
+            let mut file = options.open(&path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut holder = String::new();
+                    // What can't be read leaves the holder unnamed.
+                    let _ = file.take(256).read_to_string(&mut holder);
+                    let holder = holder.trim();
+                    return Err(OpError::Held(
+                        if holder.is_empty() { "another process" } else { holder }.into(),
+                    ));
+                }
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+            // Its last holder may have removed it between our open and our lock.
+            let ours = file.metadata()?;
+            match fs::symlink_metadata(&path) {
+                Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => {}
+                _ => continue,
+            }
+            let start = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
+            file.set_len(0)?;
+            writeln!(file, "process {}, since {start} (seconds of 1970)", process::id())?;
+            self.lock = Some(file);
+            return Ok(());
+        }
+    }
+
+    pub(super) fn unlock(&mut self) -> io::Result<()> {
+        // Removed while it is held: whoever waits for it looks again.
+        if self.lock.is_some() {
+            fs::remove_file(self.lock_path())?;
+        }
+        self.lock = None;
+        Ok(())
+    }
+
+    /// Removes what an earlier process left under the staging name. The lock is ours, so it is gone.
+    pub(super) fn sweep(&self) -> io::Result<()> {
+        let path = self.staging_path();
+        let metadata = match fs::symlink_metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let us = match &self.lock {
+            Some(lock) => lock.metadata()?.uid(),
+            None => return Err(io::Error::other("the staging directory is swept under its lock alone")),
+        };
+        if !metadata.is_dir() || metadata.uid() != us {
+            let what = "something that is not ours has the staging directory's name";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+        }
+        remove_tree(&path)
+    }
+
+    pub(super) fn make_staging(&mut self) -> io::Result<()> {
+        let path = self.staging_path();
+        DirBuilder::new().mode(0o700).create(&path)?;
+        let metadata = fs::symlink_metadata(&path)?;
+        self.staging = Some((metadata.dev(), metadata.ino()));
+        Ok(())
+    }
+
+    /// Remembers which inode the staged state is: nothing else is ever removed under its name.
+    pub(super) fn note_staged(&mut self, inode: u64) {
+        self.staged = Some(inode);
+    }
+
+    pub(super) fn remove_staging(&mut self, leftover: Leftover) -> io::Result<()> {
+        let Some(staging) = self.staging else { return Ok(()) };
+        let path = self.staging_path();
+        let metadata = fs::symlink_metadata(&path)?;
+        let state = match fs::symlink_metadata(path.join(STATE)) {
+            Ok(state) => Some(state.ino()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let expected = match leftover {
+            Leftover::Nothing => state.is_none(),
+            Leftover::Staged => state.is_none() || self.staged.is_none() || state == self.staged,
+            Leftover::Old(inode) => state == Some(inode),
+        };
+        if !expected || (metadata.dev(), metadata.ino()) != staging {
+            return Err(io::Error::other(
+                "the staging directory holds something unexpected: it is left alone",
+            ));
+        }
+        self.staging = None;
+        remove_tree(&path)
+    }
+}
+
+/// Removes a tree; directories that forbid it to their own owner are opened up first.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(path)?;
+            fs::remove_dir_all(path)
+        }
+        result => result,
+    }
+}
+
+fn open_up(directory: &Path) -> io::Result<()> {
+    let mut pending = vec![directory.to_path_buf()];
+    while let Some(directory) = pending.pop() {
+        fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                pending.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn other_name(metadata: &Metadata) -> &'static str {
+    let kind = metadata.file_type();
+    if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}

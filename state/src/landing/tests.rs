@@ -1,0 +1,340 @@
+//! The order of durability, told by an executor that only writes down what it is asked for.
+
+use std::io;
+
+use longhaul_core::id::ItemId;
+
+use super::*;
+use crate::item::{Item, Name, What};
+use crate::sink::{SinkError, SinkErrorKind};
+use crate::source::{Shape, Survey};
+
+/// Where to fail, and how.
+type Failure = (&'static str, fn() -> OpError);
+
+/// Writes operations down; the one at which it is told to fail fails, once.
+struct Recorder {
+    log: Vec<String>,
+    fail: Option<Failure>,
+    destination: Destination,
+    space: Space,
+    probed: Probed,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            log: Vec::new(),
+            fail: None,
+            destination: Destination::Absent,
+            space: Space { free_bytes: Some(1 << 40), free_inodes: None, syncs_tree: true, caveat: None },
+            probed: Probed { no_replace: true, exchange: true },
+        }
+    }
+}
+
+impl Executor for Recorder {
+    fn execute(&mut self, op: &FileOp, _payload: &[u8]) -> Result<OpReply, OpError> {
+        let line = format!("{op:?}");
+        let kind = line.split([' ', '{']).next().unwrap();
+        let entry = match op {
+            FileOp::Publish { how } => format!("Publish {how:?}"),
+            FileOp::RemoveStaging { leftover } => format!("RemoveStaging {leftover:?}"),
+            _ if op.name().is_root() => kind.to_owned(),
+            _ => format!("{kind} {}", op.name()),
+        };
+        let failing = self.fail.take_if(|(at, _)| entry.starts_with(*at));
+        self.log.push(entry);
+        if let Some((_, error)) = failing {
+            return Err(error());
+        }
+        Ok(match op {
+            FileOp::Inspect => OpReply::Destination(self.destination),
+            FileOp::MeasureSpace => OpReply::Space(self.space),
+            FileOp::Probe => OpReply::Probed(self.probed),
+            _ => OpReply::Done,
+        })
+    }
+}
+
+impl Recorder {
+    fn failing(at: &'static str, error: fn() -> OpError) -> Self {
+        Self { fail: Some((at, error)), ..Self::default() }
+    }
+
+    fn position(&self, entry: &str) -> usize {
+        self.log
+            .iter()
+            .position(|line| line.starts_with(entry))
+            .unwrap_or_else(|| panic!("no {entry}: {:?}", self.log))
+    }
+
+    fn did(&self, entry: &str) -> bool {
+        self.log.iter().any(|line| line.starts_with(entry))
+    }
+}
+
+fn eio() -> OpError {
+    OpError::Io(io::Error::from_raw_os_error(5))
+}
+
+fn kind(kind: io::ErrorKind) -> OpError {
+    OpError::Io(kind.into())
+}
+
+fn item(name: &str, what: What) -> Item {
+    Item { name: Name::new(name.as_bytes()).unwrap(), what, ..Item::stream() }
+}
+
+fn file(name: &str) -> Item {
+    item(name, What::File { size: 1, linked: false, sparse: false })
+}
+
+fn large() -> Survey {
+    Survey { bytes: Some(2 << 20), allocated: 2 << 20, items: 3, ..Survey::default() }
+}
+
+fn replacing() -> LandingOptions {
+    LandingOptions { replace: true, ..LandingOptions::default() }
+}
+
+/// One request, carried out.
+fn ask(
+    landing: &mut Landing,
+    recorder: &mut Recorder,
+    request: impl FnOnce(&mut Landing),
+) -> Result<(), SinkError> {
+    request(landing);
+    run(landing, recorder, &[], &mut || true)
+}
+
+/// A whole landing of `files` files in one directory.
+fn land(
+    options: LandingOptions,
+    recorder: &mut Recorder,
+    survey: Survey,
+    files: u32,
+) -> Result<Landing, SinkError> {
+    let mut landing = Landing::new(options);
+    let result = (|| {
+        ask(&mut landing, recorder, |landing| landing.begin(&survey))?;
+        for id in 0..files {
+            ask(&mut landing, recorder, |landing| landing.put(ItemId(id), &file(&format!("d/f{id}"))))?;
+        }
+        ask(&mut landing, recorder, |landing| landing.put(ItemId(files), &item("d", What::Directory)))?;
+        ask(&mut landing, recorder, |landing| landing.put(ItemId(files + 1), &item("", What::Directory)))?;
+        ask(&mut landing, recorder, Landing::sync)?;
+        ask(&mut landing, recorder, Landing::publish)?;
+        ask(&mut landing, recorder, Landing::clean_up)
+    })();
+    if let Err(error) = result {
+        let state = landing.state();
+        ask(&mut landing, recorder, Landing::abort).unwrap();
+        assert_ne!(state, LandingState::Published);
+        return Err(error);
+    }
+    Ok(landing)
+}
+
+#[test]
+fn a_landing_is_staged_synced_renamed_and_synced_again_in_this_order() {
+    let mut recorder = Recorder::default();
+    let landing = land(LandingOptions::default(), &mut recorder, large(), 1).unwrap();
+    assert_eq!(landing.state(), LandingState::Published);
+    assert_eq!(
+        recorder.log.join("\n"),
+        "Inspect\nMeasureSpace\nLock\nSweep\nMakeStaging\nSyncParent\nMakeStagedRoot\nProbe\n\
+         PutFile d/f0\nFinishDirectory d\nFinishDirectory\n\
+         SyncFile d/f0\nSyncDirectory d\nSyncDirectory\nSyncStaging\n\
+         Publish NoReplace\nSyncParent\nRemoveStaging Nothing\nUnlock\nSyncParent"
+    );
+}
+
+#[test]
+fn many_files_are_covered_by_one_sync_of_the_tree() {
+    let mut recorder = Recorder::default();
+    land(LandingOptions::default(), &mut recorder, large(), 100).unwrap();
+    assert!(!recorder.did("SyncFile"));
+    assert!(recorder.position("SyncTree") > recorder.position("FinishDirectory d"));
+    assert!(recorder.position("SyncTree") < recorder.position("Publish"));
+}
+
+#[test]
+fn where_no_sync_covers_the_tree_each_file_is_synced_when_it_is_finished() {
+    let mut landing = Landing::new(LandingOptions::default());
+    let mut recorder = Recorder::default();
+    recorder.space.syncs_tree = false;
+    ask(&mut landing, &mut recorder, |landing| landing.begin(&large())).unwrap();
+    landing.put(ItemId(0), &file("f"));
+    let (_, op) = landing.poll_op().unwrap();
+    assert!(matches!(op, FileOp::PutFile { sync: true, .. }), "{op:?}");
+}
+
+#[test]
+fn a_small_state_is_landed_without_a_probe() {
+    let mut recorder = Recorder::default();
+    let survey = Survey { bytes: Some(1024), ..Survey::default() };
+    land(LandingOptions::default(), &mut recorder, survey, 1).unwrap();
+    assert!(!recorder.did("Probe"));
+    assert!(recorder.position("SyncParent") > recorder.position("Publish"));
+}
+
+#[test]
+fn any_failed_sync_is_final_and_nothing_is_published() {
+    for at in ["SyncFile", "SyncDirectory d", "SyncStaging"] {
+        let mut recorder = Recorder::failing(at, eio);
+        let mut landing = Landing::new(LandingOptions::default());
+        ask(&mut landing, &mut recorder, |landing| landing.begin(&large())).unwrap();
+        ask(&mut landing, &mut recorder, |landing| landing.put(ItemId(0), &file("d/f"))).unwrap();
+        ask(&mut landing, &mut recorder, |landing| landing.put(ItemId(1), &item("d", What::Directory)))
+            .unwrap();
+        ask(&mut landing, &mut recorder, |landing| landing.put(ItemId(2), &item("", What::Directory)))
+            .unwrap();
+        let requests: [fn(&mut Landing); 3] = [Landing::sync, Landing::sync, Landing::publish];
+        for request in requests {
+            let error = ask(&mut landing, &mut recorder, request).unwrap_err();
+            assert!(matches!(error.kind, SinkErrorKind::Durability(_)), "{at}: {error}");
+        }
+        assert!(!recorder.did("Publish"));
+        assert_eq!(landing.state(), LandingState::Failed);
+    }
+}
+
+#[test]
+fn a_file_that_its_mode_keeps_shut_is_covered_by_a_sync_of_the_tree() {
+    let mut recorder = Recorder::failing("SyncFile", || kind(io::ErrorKind::PermissionDenied));
+    land(LandingOptions::default(), &mut recorder, large(), 1).unwrap();
+    assert!(recorder.position("SyncTree") < recorder.position("SyncStaging"));
+}
+
+#[test]
+fn too_little_room_is_refused_with_both_numbers_before_anything_is_made() {
+    let mut recorder = Recorder::default();
+    recorder.space.free_bytes = Some(2 << 20);
+    let error = land(LandingOptions::default(), &mut recorder, large(), 0).unwrap_err();
+    let need = (2 << 20) + (2 << 20) / 100;
+    assert!(
+        matches!(error.kind, SinkErrorKind::NoSpace { need: Some(n), have: Some(h) } if (n, h) == (need, 2 << 20)),
+        "{error}"
+    );
+    recorder.space = Space { free_bytes: None, free_inodes: Some(2), ..recorder.space };
+    let error = land(LandingOptions::default(), &mut recorder, large(), 0).unwrap_err();
+    assert!(matches!(error.kind, SinkErrorKind::NoInodes { need: 3, have: 2 }), "{error}");
+    assert!(!recorder.did("Lock"));
+}
+
+#[test]
+fn how_a_state_takes_its_place_follows_from_what_is_there() {
+    let old = Destination::Directory(7);
+    let flagless = Probed { no_replace: false, exchange: false };
+    let flags = Probed { no_replace: true, exchange: true };
+    for (destination, probed, how, leftover) in [
+        (Destination::Absent, flags, "NoReplace", "Nothing"),
+        (Destination::Absent, flagless, "Claim", "Nothing"),
+        (Destination::EmptyDirectory, flags, "OverEmpty", "Nothing"),
+        (old, flags, "Exchange", "Old(7)"),
+    ] {
+        let mut recorder = Recorder { destination, probed, ..Recorder::default() };
+        land(replacing(), &mut recorder, large(), 1).unwrap();
+        assert!(recorder.did(&format!("Publish {how}")), "{destination:?}: {:?}", recorder.log);
+        // The old state goes only once the new one is durable in its place.
+        let (removed, published) = (recorder.position("RemoveStaging"), recorder.position("Publish"));
+        assert_eq!(recorder.log[removed], format!("RemoveStaging {leftover}"));
+        assert!(recorder.log[published..removed].contains(&"SyncParent".to_owned()));
+    }
+    let mut recorder = Recorder { destination: old, probed: flagless, ..Recorder::default() };
+    let error = land(replacing(), &mut recorder, large(), 1).unwrap_err();
+    assert!(matches!(error.kind, SinkErrorKind::NoAtomicRename(_)), "{error}");
+}
+
+#[test]
+fn a_rename_without_the_flag_is_found_out_even_without_a_probe() {
+    let mut recorder = Recorder::failing("Publish NoReplace", || kind(io::ErrorKind::Unsupported));
+    land(LandingOptions::default(), &mut recorder, Survey { bytes: Some(1), ..Survey::default() }, 1)
+        .unwrap();
+    assert!(recorder.did("Publish Claim"));
+}
+
+#[test]
+fn a_destination_of_another_shape_is_refused_even_with_replace() {
+    let file_state = Survey { shape: Shape::File, ..large() };
+    for (destination, survey) in [
+        (Destination::File, large()),
+        (Destination::Directory(7), file_state),
+        (Destination::EmptyDirectory, file_state),
+        (Destination::Other("a device"), large()),
+    ] {
+        let mut recorder = Recorder { destination, ..Recorder::default() };
+        let error = land(replacing(), &mut recorder, survey, 0).unwrap_err();
+        assert!(matches!(error.kind, SinkErrorKind::OtherShape(_)), "{destination:?}: {error}");
+    }
+}
+
+#[test]
+fn a_failed_rename_keeps_the_old_state_and_staging_is_removed() {
+    let mut recorder = Recorder::failing("Publish", eio);
+    recorder.destination = Destination::Directory(7);
+    assert!(land(replacing(), &mut recorder, large(), 1).is_err());
+    assert!(recorder.did("RemoveStaging Staged") && !recorder.did("RemoveStaging Old"));
+}
+
+#[test]
+fn a_rename_whose_durability_is_in_doubt_is_left_as_it_is() {
+    let mut recorder = Recorder { destination: Destination::Directory(7), ..Recorder::default() };
+    let mut landing = Landing::new(replacing());
+    let survey = Survey { bytes: Some(1), ..Survey::default() };
+    ask(&mut landing, &mut recorder, |landing| landing.begin(&survey)).unwrap();
+    ask(&mut landing, &mut recorder, |landing| landing.put(ItemId(0), &item("", What::Directory))).unwrap();
+    ask(&mut landing, &mut recorder, Landing::sync).unwrap();
+    recorder.fail = Some(("SyncParent", eio));
+    let error = ask(&mut landing, &mut recorder, Landing::publish).unwrap_err();
+    assert!(matches!(error.kind, SinkErrorKind::Durability(_)), "{error}");
+    assert_eq!(landing.state(), LandingState::InDoubt);
+    ask(&mut landing, &mut recorder, Landing::abort).unwrap();
+    assert!(!recorder.did("RemoveStaging"));
+}
+
+#[test]
+fn missing_parents_are_made_once_and_an_item_that_fails_can_come_again() {
+    let mut recorder = Recorder::default();
+    let mut landing = Landing::new(LandingOptions::default());
+    ask(&mut landing, &mut recorder, |landing| landing.begin(&large())).unwrap();
+    recorder.fail = Some(("PutFile", || kind(io::ErrorKind::NotFound)));
+    ask(&mut landing, &mut recorder, |landing| landing.put(ItemId(0), &file("a/b/f"))).unwrap();
+    assert!(
+        recorder.log.ends_with(&["PutFile a/b/f", "MakeParents a/b/f", "PutFile a/b/f"].map(String::from))
+    );
+    recorder.fail = Some(("CreateFile", eio));
+    assert!(ask(&mut landing, &mut recorder, |landing| landing.open(ItemId(1), &file("g"))).is_err());
+    ask(&mut landing, &mut recorder, |landing| landing.open(ItemId(1), &file("g"))).unwrap();
+    // A full disk found out by the allocation leaves no file behind.
+    let big = item("big", What::File { size: 2 << 20, linked: false, sparse: false });
+    recorder.fail = Some(("Allocate", || kind(io::ErrorKind::StorageFull)));
+    let error = ask(&mut landing, &mut recorder, |landing| landing.open(ItemId(2), &big)).unwrap_err();
+    assert!(matches!(error.kind, SinkErrorKind::NoSpace { .. }), "{error}");
+    assert!(recorder.did("RemoveFile big"));
+}
+
+#[test]
+fn an_incomplete_state_is_not_published() {
+    let mut recorder = Recorder::default();
+    let mut landing = Landing::new(LandingOptions::default());
+    ask(&mut landing, &mut recorder, |landing| landing.begin(&large())).unwrap();
+    ask(&mut landing, &mut recorder, |landing| landing.put(ItemId(0), &file("f"))).unwrap();
+    assert!(ask(&mut landing, &mut recorder, Landing::publish).is_err());
+    ask(&mut landing, &mut recorder, Landing::sync).unwrap();
+    assert!(ask(&mut landing, &mut recorder, Landing::publish).is_err());
+    assert!(!recorder.did("Publish"));
+}
+
+#[test]
+fn a_root_without_the_right_to_write_gets_its_mode_once_it_is_moved() {
+    let mut recorder = Recorder::default();
+    let mut landing = Landing::new(LandingOptions::default());
+    ask(&mut landing, &mut recorder, |landing| landing.begin(&large())).unwrap();
+    let root = Item { mode: 0o500, ..item("", What::Directory) };
+    ask(&mut landing, &mut recorder, |landing| landing.put(ItemId(0), &root)).unwrap();
+    ask(&mut landing, &mut recorder, Landing::sync).unwrap();
+    ask(&mut landing, &mut recorder, Landing::publish).unwrap();
+    assert!(recorder.log.ends_with(&["Publish NoReplace", "SettleRoot", "SyncParent"].map(String::from)));
+}
