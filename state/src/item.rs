@@ -37,6 +37,9 @@ impl Name {
     }
 
     /// The name, borrowed.
+    ///
+    /// # Panics
+    /// Never: it was checked when it was made.
     #[must_use]
     pub fn as_name(&self) -> ItemName<'_> {
         ItemName::parse(&self.0).expect("checked when it was made")

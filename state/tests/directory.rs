@@ -1,6 +1,7 @@
 //! A directory goes through source and sink and comes out the same, or not at all.
 
 use std::ffi::OsStr;
+use std::fmt::Write;
 use std::fs::{self, File, FileTimes, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
@@ -121,17 +122,14 @@ fn picture(root: &Path) -> Vec<String> {
         let found = fs::symlink_metadata(&path).unwrap();
         let mut line = format!("{:?} ", name.as_os_str().as_bytes().escape_ascii().to_string());
         if found.is_symlink() {
-            line += &format!("-> {:?}", fs::read_link(&path).unwrap());
+            write!(line, "-> {}", fs::read_link(&path).unwrap().display()).unwrap();
         } else {
-            line += &format!("{:o} {}.{:09}", found.mode() & 0o777, found.mtime(), found.mtime_nsec());
+            write!(line, "{:o} {}.{:09}", found.mode() & 0o777, found.mtime(), found.mtime_nsec()).unwrap();
         }
         if found.is_file() {
-            line += &format!(
-                " {} {:x?}",
-                found.len(),
-                longhaul_core::integrity::crc32c(&fs::read(&path).unwrap())
-            );
-            line += &format!(" names {}", found.nlink());
+            let content = longhaul_core::integrity::crc32c(&fs::read(&path).unwrap());
+            write!(line, " {} {content:x}", found.len()).unwrap();
+            write!(line, " names {}", found.nlink()).unwrap();
             inodes.push((found.ino(), name.clone()));
         }
         lines.push(line);
@@ -450,7 +448,7 @@ fn a_second_landing_is_told_who_holds_the_first_and_stale_staging_is_swept() {
 }
 
 fn item(name: &str, what: What) -> Item {
-    Item { name: Name::new(name.as_bytes()).unwrap(), what, ..Item::stream() }
+    Item { name: Name::new(name.as_bytes()).unwrap(), mode: 0o700, what, ..Item::stream() }
 }
 
 fn file(name: &str) -> Item {

@@ -1,1 +1,10 @@
-//! x
+//! What proves longhaul, apart from each crate's own tests.
+//!
+//! | module | proves |
+//! | --- | --- |
+//! | [`sim`] | two real session machines over a model network keep their promises, seed by seed |
+//! | [`conformance`] | a transport moves every kind of state, and fails as it should |
+#![forbid(unsafe_code)]
+
+pub mod conformance;
+pub mod sim;

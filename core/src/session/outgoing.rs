@@ -573,7 +573,7 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
         assert!(self.content_end <= self.next);
         assert!(self.open <= OPEN_ITEMS);
         for lane in &self.lanes {
-            assert!(lane.reads <= self.terms.read_depth + lane.eager.capacity() as u8);
+            assert!(lane.outbox.len() + usize::from(lane.reads) + usize::from(lane.closing) <= OUTBOX);
         }
     }
 }

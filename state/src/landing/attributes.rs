@@ -14,7 +14,6 @@ pub(super) const INCOMPLETE: u32 = 0o1700;
 pub(super) const STICKY: u32 = 0o1000;
 
 pub(super) struct Attributes {
-    pub(super) len: u64,
     pub(super) mode: u16,
     pub(super) mtime: Option<Timestamp>,
     pub(super) sync: bool,

@@ -178,11 +178,11 @@ impl LinuxExecutor {
         Ok(())
     }
 
-    fn finish_file(&mut self, id: ItemId, op: &Attributes) -> Result<(), OpError> {
+    fn finish_file(&mut self, id: ItemId, len: u64, op: &Attributes) -> Result<(), OpError> {
         let file = self.files.get(&id).ok_or_else(not_open)?;
         let metadata = file.metadata()?;
-        if metadata.len() != op.len {
-            file.set_len(op.len)?;
+        if metadata.len() != len {
+            file.set_len(len)?;
         }
         set_attributes(file, metadata.mode(), op.mode, op.mtime)?;
         if op.sync {
@@ -338,11 +338,10 @@ impl Executor for LinuxExecutor {
             FileOp::CreateFile { id, name } => self.create_file(*id, name)?,
             FileOp::Allocate { id, len } => allocate(self.files.get(id).ok_or_else(not_open)?, *len)?,
             FileOp::FinishFile { id, len, mode, mtime, sync } => {
-                self.finish_file(*id, &Attributes { len: *len, mode: *mode, mtime: *mtime, sync: *sync })?;
+                self.finish_file(*id, *len, &Attributes { mode: *mode, mtime: *mtime, sync: *sync })?;
             }
             FileOp::PutFile { name, mode, mtime, sync } => {
-                let len = payload.len() as u64;
-                self.put_file(name, &Attributes { len, mode: *mode, mtime: *mtime, sync: *sync }, payload)?;
+                self.put_file(name, &Attributes { mode: *mode, mtime: *mtime, sync: *sync }, payload)?;
             }
             FileOp::RemoveFile { id, name } => {
                 self.files.remove(id);

@@ -91,9 +91,10 @@ pub struct Landing {
     open: HashMap<ItemId, OpenFile>,
     dirty: Dirty,
     link_sets: usize,
-    /// The state's own item came; with the permission bits it gets once it is published, if it
-    /// can't be moved with them.
-    root: Option<Option<u16>>,
+    /// The state's own item came.
+    root_came: bool,
+    /// The permission bits that the root gets once it is published, if it can't be moved with them.
+    root_mode: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +139,8 @@ impl Landing {
             open: HashMap::new(),
             dirty: Dirty::default(),
             link_sets: 0,
-            root: None,
+            root_came: false,
+            root_mode: None,
         }
     }
 
@@ -254,7 +256,8 @@ impl Landing {
                 let mode = if name.is_root() { item.mode | 0o200 } else { item.mode };
                 self.queue.push_back(FileOp::FinishDirectory { name, mode, mtime: item.mtime, sync });
                 if item.name.is_root() {
-                    self.root = Some((mode != item.mode).then_some(item.mode));
+                    self.root_came = true;
+                    self.root_mode = (mode != item.mode).then_some(item.mode);
                 }
             }
             What::SymbolicLink { target } => {
@@ -286,7 +289,7 @@ impl Landing {
         if !self.accept(Request::Publish, &[LandingState::Durable]) {
             return;
         }
-        if self.root.is_none() || !self.open.is_empty() {
+        if !self.root_came || !self.open.is_empty() {
             self.reject(&Name::root(), misuse("publish", "the state is not complete"));
             return;
         }
@@ -298,7 +301,7 @@ impl Landing {
             _ => Rename::NoReplace,
         };
         self.queue.push_back(FileOp::Publish { how });
-        if let Some(Some(mode)) = self.root {
+        if let Some(mode) = self.root_mode {
             self.queue.push_back(FileOp::SettleRoot { mode });
         }
         self.queue.push_back(FileOp::SyncParent);
@@ -412,7 +415,7 @@ impl Landing {
         let root_fits = matches!(item.what, What::Directory) == is_directory_state
             && !matches!(item.what, What::SymbolicLink { .. } | What::HardLink { .. });
         let fits = if item.name.is_root() { root_fits } else { is_directory_state };
-        if !fits || (self.root.is_some() && item.name.is_root()) {
+        if !fits || (self.root_came && item.name.is_root()) {
             self.reject(&item.name, SinkErrorKind::NameTaken);
             return false;
         }
@@ -464,7 +467,7 @@ impl Landing {
                 self.dirty.directory(&name);
             }
             (FileOp::SymbolicLink { name, .. } | FileOp::HardLink { name, .. }, _) => {
-                self.dirty.parent_of(&name)
+                self.dirty.parent_of(&name);
             }
             (FileOp::KeepLink { .. }, _) => self.link_sets += 1,
             // From here to the parent's fsync nobody knows what a crash would leave.
@@ -475,7 +478,7 @@ impl Landing {
 
     fn wrote_file(&mut self, name: &Name) {
         if self.survey.shape != Shape::Directory {
-            self.root = Some(None);
+            self.root_came = true;
         }
         self.dirty.file(name);
     }
@@ -534,7 +537,7 @@ impl Landing {
             self.queue.push_back(FileOp::RemoveFile { id: *id, name: name.clone() });
         }
         if matches!(op, FileOp::FinishDirectory { ref name, .. } if name.is_root()) {
-            self.root = None;
+            self.root_came = false;
         }
         let error = explain(&op, error);
         if fatal {

@@ -196,12 +196,11 @@ impl Executor for PortableExecutor {
             FileOp::FinishFile { id, len, mode, mtime, sync } => {
                 let file = self.files.get(id).ok_or_else(not_open)?;
                 file.set_len(*len)?;
-                complete(file, &Attributes { len: *len, mode: *mode, mtime: *mtime, sync: *sync })?;
+                complete(file, &Attributes { mode: *mode, mtime: *mtime, sync: *sync })?;
                 self.files.remove(id);
             }
             FileOp::PutFile { name, mode, mtime, sync } => {
-                let len = payload.len() as u64;
-                self.put_file(name, &Attributes { len, mode: *mode, mtime: *mtime, sync: *sync }, payload)?;
+                self.put_file(name, &Attributes { mode: *mode, mtime: *mtime, sync: *sync }, payload)?;
             }
             FileOp::RemoveFile { id, name } => {
                 self.files.remove(id);
@@ -209,7 +208,7 @@ impl Executor for PortableExecutor {
             }
             FileOp::MakeParents { name } => self.make_parents(name)?,
             FileOp::FinishDirectory { name, mode, mtime, sync } => {
-                let attributes = Attributes { len: 0, mode: *mode, mtime: Some(*mtime), sync: *sync };
+                let attributes = Attributes { mode: *mode, mtime: Some(*mtime), sync: *sync };
                 self.finish_directory(name, &attributes)?;
             }
             FileOp::SymbolicLink { name, target } => symlink(OsStr::from_bytes(target), self.place(name)?)?,

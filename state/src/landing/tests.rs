@@ -9,10 +9,13 @@ use crate::item::{Item, Name, What};
 use crate::sink::{SinkError, SinkErrorKind};
 use crate::source::{Shape, Survey};
 
+/// Where to fail, and how.
+type Failure = (&'static str, fn() -> OpError);
+
 /// Writes operations down; the one at which it is told to fail fails, once.
 struct Recorder {
     log: Vec<String>,
-    fail: Option<(&'static str, fn() -> OpError)>,
+    fail: Option<Failure>,
     destination: Destination,
     space: Space,
     probed: Probed,

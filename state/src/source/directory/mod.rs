@@ -17,7 +17,7 @@ mod survey;
 mod tree;
 mod walk;
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -70,7 +70,7 @@ pub struct DirectorySource {
     options: DirectoryOptions,
     /// The root, open: names are looked up from here, through no symbolic link.
     #[cfg(all(target_os = "linux", not(longhaul_portable)))]
-    handle: File,
+    handle: fs::File,
     surveyed: Mutex<Option<Surveyed>>,
 }
 

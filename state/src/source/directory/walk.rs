@@ -21,12 +21,11 @@ use crate::source::{SourceError, SourceErrorKind, Walk};
 
 pub(super) fn walk(source: &DirectorySource) -> Result<Box<dyn Walk + '_>, SourceError> {
     let found = || source.surveyed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let surveyed = match found() {
-        Some(surveyed) => surveyed,
-        None => {
-            super::survey::survey(source, &())?;
-            found().expect("a survey that succeeds leaves what it found")
-        }
+    let surveyed = if let Some(surveyed) = found() {
+        surveyed
+    } else {
+        super::survey::survey(source, &())?;
+        found().expect("a survey that succeeds leaves what it found")
     };
     if source.single {
         return Ok(Box::new(SingleItem::new(single_file(source, &surveyed)?)));

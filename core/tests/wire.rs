@@ -1,0 +1,339 @@
+//! The wire: golden vectors of every frame, round trips, and a decoder that never panics.
+
+use std::fmt::Write as _;
+
+use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, Token, TransferId};
+use longhaul_core::integrity::{Checksum, Integrity, Root};
+use longhaul_core::item::{Item, ItemName, Timestamp, Version, What};
+use longhaul_core::reason::{Phase, Reason, Side};
+use longhaul_core::wire::{
+    Alive, Attach, ChunkLen, Complete, End, FRAME_MAX, Failed, Frame, Grades, HEADER_LEN, Header, Init, Kind,
+    Request, Roles, Task, Welcome, WireError,
+};
+use proptest::prelude::*;
+
+fn id(first: u8) -> [u8; 16] {
+    std::array::from_fn(|n| first.wrapping_add(n as u8))
+}
+
+fn name(bytes: &[u8]) -> ItemName<'_> {
+    ItemName::parse(bytes).unwrap()
+}
+
+/// One frame of every kind and shape, by name.
+fn frames() -> Vec<(&'static str, Frame<'static>)> {
+    let file = Item {
+        name: name(b"data/000001.sst"),
+        mode: 0o640,
+        mtime: Timestamp { seconds: -1, nanos: 999_999_999 },
+        version: Version::new(b"v1").unwrap(),
+        what: What::File { size: 1 << 33, linked: true, sparse: true },
+    };
+    let offer = |what, at: &'static [u8]| Frame::Offer {
+        id: ItemId(7),
+        eager: false,
+        attempt: 0,
+        item: Item { name: name(at), version: Version::default(), what, ..file },
+    };
+    vec![
+        (
+            "init",
+            Frame::Init(Init {
+                versions: (1, 1),
+                roles: Roles { provides: false, joins: true },
+                capabilities: 3,
+                member: MemberId(id(1)),
+                cluster: ClusterId(id(2)),
+                transfer: TransferId(id(3)),
+                epoch: Epoch(4),
+            }),
+        ),
+        (
+            "welcome",
+            Frame::Welcome(Welcome {
+                version: 1,
+                capabilities: 3,
+                member: MemberId(id(1)),
+                cluster: ClusterId(id(2)),
+                epoch: Epoch(4),
+                token: Token(id(5)),
+            }),
+        ),
+        ("busy", Frame::Busy { retry_after_ms: 1500 }),
+        ("attach", Frame::Attach(Attach { token: Token(id(5)), lane: Lane(2) })),
+        (
+            "request",
+            Frame::Request(Request {
+                integrity: Integrity::Blake3,
+                fresh: true,
+                lanes: 2,
+                chunk: ChunkLen::DEFAULT,
+                state_id: b"main",
+                selector: b"shard=3",
+            }),
+        ),
+        (
+            "task",
+            Frame::Task(Task {
+                integrity: Integrity::Crc32c,
+                shape: 0,
+                small: false,
+                lanes: 2,
+                chunk: ChunkLen::DEFAULT,
+                items: 1_000_000,
+                bytes: Some(1 << 40),
+                allocated: 1 << 39,
+                snapshot: SnapshotId(id(6)),
+                app_meta: b"{}",
+            }),
+        ),
+        ("begin", Frame::Begin),
+        ("offer-file", Frame::Offer { id: ItemId(7), eager: true, attempt: 3, item: file }),
+        ("offer-directory", offer(What::Directory, b"")),
+        ("offer-symbolic-link", offer(What::SymbolicLink { target: b"../x" }, b"l")),
+        ("offer-hard-link", offer(What::HardLink { to: ItemId(3) }, b"h")),
+        ("offer-stream", offer(What::Stream, b"")),
+        ("accept", Frame::Accept { id: ItemId(7), offset: 64 << 20 }),
+        (
+            "data",
+            Frame::Data {
+                id: ItemId(7),
+                attempt: 1,
+                offset: 1 << 30,
+                len: 512 << 10,
+                run_end: true,
+                crc: Some(0x1234_5678),
+            },
+        ),
+        (
+            "data-unchecked",
+            Frame::Data { id: ItemId(7), attempt: 0, offset: 0, len: 1, run_end: false, crc: None },
+        ),
+        ("hole", Frame::Hole { id: ItemId(7), attempt: 0, offset: 4096, len: 1 << 24, run_end: false }),
+        (
+            "end-crc32c",
+            Frame::End {
+                id: ItemId(7),
+                attempt: 2,
+                end: End { size: 9, checksum: Checksum::Crc32c(0xe306_9283) },
+            },
+        ),
+        (
+            "end-blake3",
+            Frame::End {
+                id: ItemId(7),
+                attempt: 0,
+                end: End { size: 9, checksum: Checksum::Blake3([0xab; 32]) },
+            },
+        ),
+        ("again", Frame::Again { id: ItemId(7) }),
+        ("grades", Frame::Grades(Grades { verified: 4096, durable: 17 })),
+        (
+            "complete",
+            Frame::Complete(Complete {
+                items: 3,
+                bytes: 12,
+                root: Root { integrity: Integrity::Crc32c, hash: [0xcd; 32] },
+            }),
+        ),
+        ("installed", Frame::Installed { app_reply: b"ok" }),
+        (
+            "failed",
+            Frame::Failed(Failed {
+                reason: Reason::SourceChanged,
+                phase: Phase::Stream,
+                side: Side::Provider,
+                offset: Some(512),
+                name: name(b"data/000001.sst"),
+                message: "it became shorter",
+            }),
+        ),
+        ("alive", Frame::Alive(Alive { done: 42 })),
+    ]
+}
+
+fn emit(frame: &Frame<'_>) -> Vec<u8> {
+    let mut out = vec![0; FRAME_MAX];
+    let len = frame.emit(&mut out).unwrap();
+    out.truncate(len);
+    out
+}
+
+fn parse(bytes: &[u8]) -> Result<Frame<'_>, WireError> {
+    let header = Header::parse(bytes.first_chunk::<HEADER_LEN>().expect("a header"))?;
+    Frame::parse(&header, &bytes[HEADER_LEN..])
+}
+
+/// The vectors as text: a line a frame. A change of the protocol shows as a diff of this file.
+#[test]
+fn every_frame_has_its_golden_bytes() {
+    let mut text = String::new();
+    for (name, frame) in frames() {
+        write!(text, "{name} ").unwrap();
+        for byte in emit(&frame) {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        text.push('\n');
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/frames.txt");
+    if std::env::var_os("LONGHAUL_BLESS").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(golden == text, "the wire has changed: LONGHAUL_BLESS=1 writes {path} anew\n{text}");
+}
+
+#[test]
+fn the_golden_vectors_name_every_kind() {
+    for kind in Kind::ALL {
+        assert!(frames().iter().any(|(_, frame)| frame.kind() == *kind), "{kind}");
+    }
+}
+
+#[test]
+fn every_frame_reads_back_as_it_was() {
+    for (name, frame) in frames() {
+        let bytes = emit(&frame);
+        assert_eq!(parse(&bytes), Ok(frame), "{name}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_a_frame_is_found() {
+    for (name, frame) in frames() {
+        let bytes = emit(&frame);
+        for bit in 0..bytes.len() * 8 {
+            let mut broken = bytes.clone();
+            broken[bit / 8] ^= 1 << (bit % 8);
+            assert!(parse(&broken).is_err(), "{name}, bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn a_body_cut_anywhere_is_found() {
+    for (name, frame) in frames() {
+        let bytes = emit(&frame);
+        for cut in HEADER_LEN..bytes.len() {
+            assert!(parse(&bytes[..cut]).is_err(), "{name}, cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn strangers_and_later_versions_are_told_apart() {
+    assert_eq!(parse(b"GET / HTTP/1.1\r\nHost: example\r\n\r\n"), Err(WireError::Magic));
+    let mut bytes = emit(&Frame::Begin);
+    bytes[2] = 9;
+    let crc = longhaul_core::integrity::crc32c(&bytes[..28]);
+    bytes[28..32].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(parse(&bytes), Err(WireError::Version { theirs: 9 }));
+}
+
+/// A header with a valid checksum and the given fields.
+fn header(kind: u8, flags: u16, len: u32, offset: u64, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER_LEN];
+    bytes[..2].copy_from_slice(b"HL");
+    bytes[2] = 1;
+    bytes[3] = kind;
+    bytes[4..6].copy_from_slice(&flags.to_le_bytes());
+    bytes[8..12].copy_from_slice(&len.to_le_bytes());
+    bytes[16..24].copy_from_slice(&offset.to_le_bytes());
+    bytes[24..28].copy_from_slice(&longhaul_core::integrity::crc32c(body).to_le_bytes());
+    let crc = longhaul_core::integrity::crc32c(&bytes[..28]);
+    bytes[28..32].copy_from_slice(&crc.to_le_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+#[test]
+fn the_reserved_trailer_and_unknown_kinds_are_refused() {
+    assert!(matches!(parse(&header(10, 1 << 15, 1, 0, b"")), Err(WireError::Flags { kind: Kind::Data, .. })));
+    for kind in [0, 19, 255] {
+        assert_eq!(parse(&header(kind, 0, 0, 0, b"")), Err(WireError::Kind { kind }));
+    }
+}
+
+#[test]
+fn lengths_are_checked_before_anything_is_reserved() {
+    for len in [1 << 31, u32::MAX, (4 << 20) + 1, 0] {
+        assert!(matches!(
+            parse(&header(10, 0, len, 0, b"")),
+            Err(WireError::Length { kind: Kind::Data, .. })
+        ));
+    }
+    let overflow = header(10, 0, 4096, u64::MAX - 10, b"");
+    assert!(matches!(parse(&overflow), Err(WireError::Field { kind: Kind::Data, .. })));
+}
+
+#[test]
+fn names_that_are_paths_never_leave_the_decoder() {
+    let good = emit(&Frame::Offer {
+        id: ItemId(0),
+        eager: false,
+        attempt: 0,
+        item: Item {
+            name: name(b"abcd"),
+            mode: 0o644,
+            mtime: Timestamp::default(),
+            version: Version::default(),
+            what: What::Directory,
+        },
+    });
+    for evil in [&b"../x"[..], b"/abc", b"a//b", b"a/./", b"ab/\0", b"abc/"] {
+        let mut body = good[HEADER_LEN..].to_vec();
+        body[40..44].copy_from_slice(evil);
+        let bytes = header(8, 0, body.len() as u32, 0, &body);
+        assert!(matches!(parse(&bytes), Err(WireError::Name(_))), "{evil:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_parse_or_fail_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), HEADER_LEN..600)) {
+        let _ = parse(&bytes);
+    }
+
+    #[test]
+    fn any_body_behind_an_honest_header_parses_or_fails_without_a_panic(
+        kind in 0_u8..20,
+        flags in any::<u16>(),
+        offset in any::<u64>(),
+        body in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        if let Ok(frame) = parse(&header(kind, flags, body.len() as u32, offset, &body)) {
+            // What parses reads back as the same, if it carries no payload.
+            if frame.kind() != Kind::Data {
+                let again = emit(&frame);
+                prop_assert_eq!(parse(&again), Ok(frame));
+            }
+        }
+    }
+
+    #[test]
+    fn any_file_offered_arrives_as_it_was(
+        path in proptest::collection::vec("[^/\0]{1,20}", 1..5),
+        size in any::<u64>(),
+        seconds in any::<i64>(),
+        nanos in 0_u32..1_000_000_000,
+        mode in 0_u16..0o1000,
+        version in proptest::collection::vec(any::<u8>(), 0..=32),
+    ) {
+        prop_assume!(path.iter().all(|part| part != "." && part != ".." && part.len() <= 255));
+        let path = path.join("/");
+        let frame = Frame::Offer {
+            id: ItemId(9),
+            eager: true,
+            attempt: 1,
+            item: Item {
+                name: name(path.as_bytes()),
+                mode,
+                mtime: Timestamp { seconds, nanos },
+                version: Version::new(&version).unwrap(),
+                what: What::File { size, linked: false, sparse: true },
+            },
+        };
+        let bytes = emit(&frame);
+        prop_assert_eq!(parse(&bytes), Ok(frame));
+    }
+}
