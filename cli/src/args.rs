@@ -63,7 +63,7 @@ pub(crate) struct Serve {
     /// The directory or file to serve
     pub(crate) path: PathBuf,
     #[command(flatten)]
-    pub(crate) listen: Listen,
+    pub(crate) listening: Listen,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
@@ -122,7 +122,7 @@ pub(crate) struct Receive {
     #[arg(value_name = "DEST")]
     pub(crate) destination: PathBuf,
     #[command(flatten)]
-    pub(crate) listen: Listen,
+    pub(crate) listening: Listen,
     #[command(flatten)]
     pub(crate) target: DestinationArgs,
     #[command(flatten)]
@@ -175,8 +175,8 @@ pub(crate) struct Demo {
 #[command(next_help_heading = "Listening")]
 pub(crate) struct Listen {
     /// Where to listen; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", default_value = longhaul::DEFAULT_ADDRESS, env = "LONGHAUL_LISTEN")]
-    pub(crate) listen: String,
+    #[arg(long = "listen", value_name = "ADDR", default_value = longhaul::DEFAULT_ADDRESS, env = "LONGHAUL_LISTEN")]
+    pub(crate) address: String,
     /// Sessions at once; who comes beyond is told to ask again later
     #[arg(long, value_name = "N", default_value_t = longhaul::DEFAULT_MAX_SESSIONS, env = "LONGHAUL_MAX_SESSIONS")]
     pub(crate) max_sessions: usize,
@@ -303,17 +303,17 @@ value_enum!(TransportArg => Transport {
     Std => Transport::Std,
 });
 value_enum!(TransferIntegrity => Integrity {
-    /// CRC-32C: finds accidents
+    /// Finds accidents
     Crc32c => Integrity::Crc32c,
-    /// BLAKE3: finds intent too
+    /// Finds intent too
     Blake3 => Integrity::Blake3,
     /// No checksums: nothing is called verified
     None => Integrity::None,
 });
 value_enum!(VerifyIntegrity => Integrity {
-    /// CRC-32C
+    /// Finds accidents
     Crc32c => Integrity::Crc32c,
-    /// BLAKE3
+    /// Finds intent too
     Blake3 => Integrity::Blake3,
 });
 value_enum!(LinksArg => LinksPolicy {

@@ -32,8 +32,8 @@ pub(crate) fn failure(error: &Error, code: u8) -> Value {
         "error": {
             "code": code,
             "kind": error.kind().name(),
-            "side": error.side().map(|side| side.name()),
-            "phase": error.phase().map(|phase| phase.name()),
+            "side": error.side().map(longhaul::Side::name),
+            "phase": error.phase().map(longhaul::Phase::name),
             "item": error.item().map(ToString::to_string),
             "offset": error.offset(),
             "retryable": error.is_retryable(),

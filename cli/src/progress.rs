@@ -192,7 +192,8 @@ fn describe(stats: &Stats, meter: &Meter, installed: bool) -> String {
             if meter.still_since.elapsed() > Duration::from_secs(2) {
                 text.push_str(", waiting for data to move");
             } else if let Some(eta) = eta(stats, meter.rate) {
-                text.push_str(&format!(", ETA {}", HumanDuration(eta)));
+                text.push_str(", ETA ");
+                text.push_str(&HumanDuration(eta).to_string());
             }
             text
         }

@@ -14,15 +14,15 @@ use crate::progress::{Bars, Reporter, TICK};
 use crate::words;
 
 pub(crate) fn serve(args: &Serve, output: &Output) -> Result<(), Error> {
-    let addr_file = args.listen.addr_file.as_deref().map(PendingFile::create).transpose()?;
+    let addr_file = args.listening.addr_file.as_deref().map(PendingFile::create).transpose()?;
     let service = longhaul::serve(&args.path)
         .links(args.source.links.into())
         .hard_links(args.source.hard_links.into())
         .special(args.source.special.into())
-        .listen(&args.listen.listen)
-        .max_sessions(args.listen.max_sessions)
-        .once(args.listen.once)
-        .insecure(args.listen.insecure)
+        .listen(&args.listening.address)
+        .max_sessions(args.listening.max_sessions)
+        .once(args.listening.once)
+        .insecure(args.listening.insecure)
         .lanes(args.session.lanes)
         .max_retries(args.session.max_retries)
         .stall_timeout(args.session.stall_timeout)
@@ -31,11 +31,11 @@ pub(crate) fn serve(args: &Serve, output: &Output) -> Result<(), Error> {
         .start()?;
     let place = args.path.display().to_string();
     output.note(&format!("serving {place} at {}", service.local_addr()));
-    Hosted { service, output, listen: &args.listen, verb: "gave", place, receipt: None }.run(addr_file)
+    Hosted { service, output, listen: &args.listening, verb: "gave", place, receipt: None }.run(addr_file)
 }
 
 pub(crate) fn receive(args: &Receive, output: &Output) -> Result<(), Error> {
-    let addr_file = args.listen.addr_file.as_deref().map(PendingFile::create).transpose()?;
+    let addr_file = args.listening.addr_file.as_deref().map(PendingFile::create).transpose()?;
     if let Some(receipt) = &args.receipt {
         drop(PendingFile::create(receipt)?);
     }
@@ -43,10 +43,10 @@ pub(crate) fn receive(args: &Receive, output: &Output) -> Result<(), Error> {
         .integrity(args.target.integrity.integrity.into())
         .replace(args.target.replace)
         .links(args.target.links.into())
-        .listen(&args.listen.listen)
-        .max_sessions(args.listen.max_sessions)
-        .once(args.listen.once)
-        .insecure(args.listen.insecure)
+        .listen(&args.listening.address)
+        .max_sessions(args.listening.max_sessions)
+        .once(args.listening.once)
+        .insecure(args.listening.insecure)
         .lanes(args.session.lanes)
         .max_retries(args.session.max_retries)
         .stall_timeout(args.session.stall_timeout)
@@ -56,7 +56,7 @@ pub(crate) fn receive(args: &Receive, output: &Output) -> Result<(), Error> {
     let place = args.destination.display().to_string();
     output.note(&format!("receiving into {place} at {}", service.local_addr()));
     let receipt = args.receipt.as_deref();
-    Hosted { service, output, listen: &args.listen, verb: "received", place, receipt }.run(addr_file)
+    Hosted { service, output, listen: &args.listening, verb: "received", place, receipt }.run(addr_file)
 }
 
 /// A service, and how it is talked about.

@@ -15,15 +15,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let provider = longhaul::serve(&state).listen("127.0.0.1:0").once(true).start()?;
     let transfer = longhaul::fetch(provider.local_addr().to_string()).into(scratch.path().join("copy"));
 
-    let mut events = transfer.events();
+    let mut happens = transfer.events();
     loop {
-        match events.next_within(Duration::from_millis(20)) {
+        match happens.next_within(Duration::from_millis(20)) {
             Ok(Event::Prepared { items, bytes, .. }) => println!("{items} items, {bytes:?} bytes to come"),
             Ok(Event::Installed) => println!("published"),
             Ok(event) => println!("{event:?}"),
             Err(RecvTimeoutError::Timeout) => {
-                let stats = transfer.stats();
-                println!("{}: {} of {:?} bytes", stats.stage.name(), stats.bytes, stats.bytes_total);
+                let now = transfer.stats();
+                println!("{}: {} of {:?} bytes", now.stage.name(), now.bytes, now.bytes_total);
             }
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for event in provider.events() {
         match event {
             ServiceEvent::Admitted(session) => {
-                println!("session {} from {}", session.id(), session.peer_addr())
+                println!("session {} from {}", session.id(), session.peer_addr());
             }
             ServiceEvent::Ended { session, result } => println!("session {}: {result:?}", session.id()),
             other => println!("{other:?}"),

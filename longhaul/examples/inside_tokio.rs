@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // A time limit is the program's own: a transfer that is dropped is cancelled, and publishes nothing.
     let three = longhaul::fetch(&address).into(scratch.path().join("three"));
-    match tokio::time::timeout(Duration::from_secs(60), three.into_future()).await {
+    match tokio::time::timeout(Duration::from_mins(1), three.into_future()).await {
         Ok(result) => println!("in time: {} items", result?.items),
         Err(_) => println!("too late, and nothing was published"),
     }

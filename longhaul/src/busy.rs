@@ -16,7 +16,7 @@ const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// How long a busy peer is asked again, unless told.
-pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const BUSY_WAIT: Duration = Duration::from_mins(1);
 
 /// Dials again as long as the peer is busy, for up to `busy_wait` in all.
 pub(crate) fn until_admitted<T>(

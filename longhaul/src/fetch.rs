@@ -171,6 +171,6 @@ impl Fetch {
             })?;
             Ok(longhaul_transport_std::join(self.address.as_str(), sink, &options, &pool, control)?)
         })?;
-        Ok(Summary::new(summary, started.elapsed(), transport))
+        Ok(Summary::new(&summary, started.elapsed(), transport))
     }
 }

@@ -105,7 +105,7 @@ impl Push {
                     control,
                 )?)
             })?;
-            Ok(Summary::new(summary, started.elapsed(), transport))
+            Ok(Summary::new(&summary, started.elapsed(), transport))
         })
     }
 }

@@ -345,7 +345,7 @@ fn run(shared: &Shared, session: &Session, caller: Caller) {
     tracing::info!(session = session.id, peer = %session.peer_addr, "session begins");
     let result = catch_unwind(AssertUnwindSafe(|| converse(shared, session, caller)))
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "the session's thread panicked")));
-    let result = result.map(|summary| Summary::new(summary, started.elapsed(), shared.transport));
+    let result = result.map(|summary| Summary::new(&summary, started.elapsed(), shared.transport));
     match &result {
         Ok(summary) => {
             tracing::info!(session = session.id, items = summary.items, bytes = summary.bytes, root = %summary.root, "session done");

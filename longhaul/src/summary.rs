@@ -38,7 +38,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub(crate) fn new(summary: transfer::Summary, duration: Duration, transport: Transport) -> Self {
+    pub(crate) fn new(summary: &transfer::Summary, duration: Duration, transport: Transport) -> Self {
         Self {
             items: summary.items,
             bytes: summary.bytes,

@@ -215,7 +215,7 @@ mod tests {
         let held = Arc::clone(&alive);
         let transfer = Transfer::start(move |watch| {
             let (sender, cancelled) = channel();
-            watch.control().on_cancel(move || drop(sender.send(())));
+            watch.control().on_cancel(move || sender.send(()).unwrap_or_default());
             let _ = cancelled.recv();
             drop(held);
             Ok(())

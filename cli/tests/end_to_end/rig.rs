@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Nothing here takes this long, whatever else the machine does.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Polls until `found` finds something.
@@ -142,7 +142,7 @@ impl Running {
 
     pub(crate) fn wait(mut self) -> Outcome {
         let status = poll("the command's end", || self.child.try_wait().unwrap());
-        let mut text = |reader: Option<JoinHandle<String>>| reader.unwrap().join().unwrap();
+        let text = |reader: Option<JoinHandle<String>>| reader.unwrap().join().unwrap();
         Outcome { code: status.code(), stdout: text(self.stdout.take()), stderr: text(self.stderr.take()) }
     }
 }
@@ -157,7 +157,7 @@ impl Drop for Running {
 
 fn reader(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
     thread::spawn(move || {
-        let mut text = Vec::new();
+        let text = Vec::new();
         let _ = from.read_to_end(&mut text);
         String::from_utf8_lossy(&text).into_owned()
     })

@@ -98,13 +98,13 @@ fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
 
 fn describe_one(path: &Path, metadata: &Metadata) -> String {
     if metadata.is_symlink() {
-        return format!("link to {:?}", fs::read_link(path).unwrap());
+        return format!("link to {}", fs::read_link(path).unwrap().display());
     }
     let attributes = format!("{:o} {}.{:09}", metadata.mode(), metadata.mtime(), metadata.mtime_nsec());
     if metadata.is_dir() {
         return format!("directory {attributes}");
     }
-    assert!(metadata.is_file(), "{path:?} is special");
+    assert!(metadata.is_file(), "{} is special", path.display());
     let content = fs::read(path).unwrap();
     format!("file {attributes} {} bytes {:08x}", content.len(), checksum(&content))
 }
@@ -120,10 +120,10 @@ fn checksum(content: &[u8]) -> u64 {
 pub(crate) fn assert_same(one: &Path, two: &Path) {
     let (one, two) = (describe(one), describe(two));
     for (name, what) in &one {
-        assert_eq!(Some(what), two.get(name), "{name:?}");
+        assert_eq!(Some(what), two.get(name), "{}", name.display());
     }
     for name in two.keys() {
-        assert!(one.contains_key(name), "{name:?} is only in the second");
+        assert!(one.contains_key(name), "{} is only in the second", name.display());
     }
 }
 

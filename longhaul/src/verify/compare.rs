@@ -202,9 +202,9 @@ fn compare(
             found.add(name, Unlike::Content(at));
         }
     }
-    let (mode_here, mode_there) = (here.mode() & 0o777, there.mode() & 0o777);
-    if mode_here != mode_there {
-        found.add(name, Unlike::Mode(mode_here, mode_there));
+    let (mode, other_mode) = (here.mode() & 0o777, there.mode() & 0o777);
+    if mode != other_mode {
+        found.add(name, Unlike::Mode(mode, other_mode));
     }
     if (here.mtime(), here.mtime_nsec()) != (there.mtime(), there.mtime_nsec()) {
         found.add(name, Unlike::ModificationTime);
