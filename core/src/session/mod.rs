@@ -731,6 +731,9 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
 
     /// The next frame for `lane`, written to the front of `out`, which takes at least
     /// [`crate::wire::FRAME_MAX`] bytes. Poll only while the lane's writer has room.
+    ///
+    /// # Panics
+    /// If `out` is shorter than that.
     pub fn poll_transmit(&mut self, lane: Lane, out: &mut [u8]) -> Option<Transmit> {
         if lane != Lane::CONTROL {
             return self.transmit_data(lane, out);

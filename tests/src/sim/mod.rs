@@ -221,7 +221,7 @@ impl World {
             steps += 1;
             assert!(steps < 5_000_000, "seed {}: a livelock", self.seed);
             self.note(self.agenda.now().as_nanos());
-            self.step(event);
+            self.step(&event);
             self.drain();
             if self.provider.is_over() && self.joiner.is_over() {
                 break;
@@ -229,9 +229,9 @@ impl World {
         }
     }
 
-    fn step(&mut self, event: Event) {
+    fn step(&mut self, event: &Event) {
         let now = self.agenda.now();
-        match event {
+        match *event {
             Event::Deliver { lane, to } => self.deliver(lane, to),
             Event::LaneUp { side, lane } => {
                 let machine = self.machine(side);
