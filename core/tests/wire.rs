@@ -21,6 +21,7 @@ fn name(bytes: &[u8]) -> ItemName<'_> {
 }
 
 /// One frame of every kind and shape, by name.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn frames() -> Vec<(&'static str, Frame<'static>)> {
     let file = Item {
         name: name(b"data/000001.sst"),

@@ -137,6 +137,9 @@ impl Drop for ShareInner {
 impl Share {
     /// Waits for a buffer; `None` once `stopped` answers true. It is asked again whenever a buffer
     /// comes free or [`Share::wake`] is called.
+    ///
+    /// # Panics
+    /// If the process has no memory left for a buffer within the pool's bound.
     #[must_use]
     pub fn take(&self, stopped: &dyn Fn() -> bool) -> Option<Buffer> {
         let pool = &self.0.pool;

@@ -208,7 +208,7 @@ fn greet(stream: TcpStream, peer: SocketAddr, door: &Arc<Door>, callers: &Sender
         thread::Builder::new().name("longhaul-greet".into()).stack_size(128 << 10).spawn(move || {
             let first = first_frame(&stream);
             for_thread.lock().half_open.remove(&number);
-            sort(stream, peer, first, &for_thread, &callers);
+            sort(stream, peer, &first, &for_thread, &callers);
         });
     if let Err(error) = spawned {
         door.lock().half_open.remove(&number);
@@ -263,30 +263,29 @@ fn read_by(mut stream: &TcpStream, mut into: &mut [u8], deadline: Instant) -> Re
 fn sort(
     stream: TcpStream,
     peer: SocketAddr,
-    first: Result<First, SessionError>,
+    first: &Result<First, SessionError>,
     door: &Arc<Door>,
     callers: &Sender<io::Result<Caller>>,
 ) {
     match first {
         Ok(First::Init(init)) => {
             // Nobody waits for callers any more: the connection closes.
-            let _ = callers.send(Ok(Caller { stream, peer, init, door: Arc::clone(door) }));
+            let _ = callers.send(Ok(Caller { stream, peer, init: *init, door: Arc::clone(door) }));
         }
         Ok(First::Attach(attach)) => {
             let session = door.lock().sessions.get(&attach.token).cloned();
-            match (session, Connection::tcp(stream)) {
-                (Some(queue), Ok(connection)) => {
-                    queue.send(Message::LaneUp { lane: attach.lane, connection });
-                }
-                _ => tracing::debug!(%peer, "a lane came for no running session"),
+            if let (Some(queue), Ok(connection)) = (session, Connection::tcp(stream)) {
+                queue.send(Message::LaneUp { lane: attach.lane, connection });
+            } else {
+                tracing::debug!(%peer, "a lane came for no running session");
             }
         }
         Err(SessionError::LaneLost(_)) => {
-            tracing::debug!(%peer, "a connection ended before it said what it is")
+            tracing::debug!(%peer, "a connection ended before it said what it is");
         }
         Err(error) => {
             tracing::info!(%peer, %error, "a connection was turned away");
-            turn_away(stream, &error);
+            turn_away(stream, error);
         }
     }
 }

@@ -184,7 +184,9 @@ mod tests {
                     let mut runs = sums(integrity, data, chunk);
                     for _ in 0..2 {
                         let mut fold = ItemFold::new(integrity);
-                        runs.iter().for_each(|run| fold.push(*run).unwrap());
+                        for run in &runs {
+                            fold.push(*run).unwrap();
+                        }
                         assert_eq!(fold.finish(len as u64), Ok(expected), "{len} {chunk} {integrity}");
                         runs.reverse();
                     }

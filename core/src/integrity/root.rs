@@ -158,7 +158,9 @@ mod tests {
 
     fn root(items: &[Item<'_>]) -> Root {
         let mut sum = RootSum::new(Integrity::Crc32c);
-        items.iter().for_each(|item| sum.add(item, 3, &Checksum::Crc32c(1)));
+        for item in items {
+            sum.add(item, 3, &Checksum::Crc32c(1));
+        }
         sum.finish(items.len() as u64, 3 * items.len() as u64)
     }
 

@@ -92,6 +92,16 @@ pub(super) struct Incoming<const LANES: usize, const WINDOW: usize> {
     pub(super) commands: Deque<Command, COMMANDS>,
 }
 
+/// What a payload turned out to be.
+pub(super) enum Arrival {
+    /// What was sent, and it belongs to its item.
+    Wanted,
+    /// Of an attempt that has failed.
+    Stale,
+    /// Not what was sent: its item failed.
+    Broken { id: ItemId, attempt: u8 },
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Announced {
     receive: Receive,
@@ -264,27 +274,33 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         self.announced[lane.index()].map(|announced| announced.receive)
     }
 
-    /// The announced payload has come; `true` if its bytes are wanted and are what was sent.
-    pub(super) fn payload(&mut self, lane: Lane, len: u32, crc: Option<u32>) -> Result<bool, SessionError> {
+    /// The announced payload has come, with this checksum.
+    pub(super) fn payload(
+        &mut self,
+        lane: Lane,
+        len: u32,
+        crc: Option<u32>,
+    ) -> Result<Arrival, SessionError> {
         let Some(announced) = self.announced[lane.index()].take() else {
             panic!("a payload is handled after its header");
         };
-        let Receive::Place(payload) = announced.receive else { return Ok(false) };
+        let Receive::Place(payload) = announced.receive else { return Ok(Arrival::Stale) };
         assert!(payload.len == len, "a payload is handled whole");
         if announced.crc.is_some() && announced.crc != crc {
-            if self.slot(payload.id).attempt == announced.attempt {
-                self.fail_item(payload.id)?;
+            if self.slot(payload.id).attempt != announced.attempt {
+                return Ok(Arrival::Stale);
             }
-            return Ok(false);
+            return self.fail_item(payload.id).map(|attempt| Arrival::Broken { id: payload.id, attempt });
         }
         let wanted = {
             let slot = self.slot(payload.id);
             slot.state == State::Receiving && slot.attempt == announced.attempt
         };
-        if wanted {
-            self.finish_if_all(payload.id);
+        if !wanted {
+            return Ok(Arrival::Stale);
         }
-        Ok(wanted)
+        self.finish_if_all(payload.id);
+        Ok(Arrival::Wanted)
     }
 
     pub(super) fn hole(

@@ -54,7 +54,7 @@ use heapless::{Deque, String};
 pub use command::{Command, Event, Offered, Payload, ReadPiece, Receive, Transmit};
 pub use error::{Incompatibility, Misbehaviour, SessionError};
 
-use self::incoming::Incoming;
+use self::incoming::{Arrival, Incoming};
 use self::outgoing::Outgoing;
 use crate::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, Token, TransferId};
 use crate::integrity::{Checksum, Integrity, Root};
@@ -435,7 +435,12 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         }
         let Half::In(incoming) = &mut self.half else { return false };
         let wanted = match incoming.payload(lane, len, crc) {
-            Ok(wanted) => wanted,
+            Ok(Arrival::Wanted) => true,
+            Ok(Arrival::Stale) => false,
+            Ok(Arrival::Broken { id, attempt }) => {
+                self.event(Event::Retrying { id, attempt });
+                false
+            }
             Err(error) => {
                 self.fail_with(error);
                 false
@@ -726,6 +731,9 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
 
     /// The next frame for `lane`, written to the front of `out`, which takes at least
     /// [`crate::wire::FRAME_MAX`] bytes. Poll only while the lane's writer has room.
+    ///
+    /// # Panics
+    /// If `out` is shorter than that.
     pub fn poll_transmit(&mut self, lane: Lane, out: &mut [u8]) -> Option<Transmit> {
         if lane != Lane::CONTROL {
             return self.transmit_data(lane, out);

@@ -75,7 +75,8 @@ impl Network {
         agenda: &mut Agenda,
     ) {
         let to = from.peer();
-        let Some(pipe) = self.pipe(lane, to) else { return };
+        // A connection that was cut swallows what is still written into it.
+        let Some(pipe) = self.pipe(lane, to).filter(|pipe| !pipe.ended) else { return };
         pipe.bytes.extend(bytes);
         if !pipe.scheduled {
             pipe.scheduled = true;
