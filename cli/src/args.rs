@@ -268,7 +268,7 @@ pub(crate) struct Common {
     /// Says nothing but errors
     #[arg(short, long, env = "LONGHAUL_QUIET", value_parser = FalseyValueParser::new())]
     pub(crate) quiet: bool,
-    /// Logs more to stderr: -v what happens, -vv why; RUST_LOG chooses finer
+    /// Logs more to stderr: -v what happens, -vv why; `RUST_LOG` chooses finer
     #[arg(short, long, action = clap::ArgAction::Count, env = "LONGHAUL_VERBOSE")]
     pub(crate) verbose: u8,
 }

@@ -157,7 +157,7 @@ impl Drop for Running {
 
 fn reader(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
     thread::spawn(move || {
-        let text = Vec::new();
+        let mut text = Vec::new();
         let _ = from.read_to_end(&mut text);
         String::from_utf8_lossy(&text).into_owned()
     })
