@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use longhaul::verify::{Comparison, Unlike};
-use longhaul::{Error, Event, Receipt, Session, Stats, Summary, Survey};
+use longhaul::{Comparison, Error, Event, Receipt, Session, Stats, Summary, Survey, Unlike};
 use serde_json::{Value, json};
 
 /// The last object of a transfer that succeeded.

@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use longhaul::verify::Comparison;
-use longhaul::{Error, ErrorKind, Progress, Receipt};
+use longhaul::{Comparison, Error, ErrorKind, Progress, Receipt};
 
 use crate::args::Verify;
 use crate::json;

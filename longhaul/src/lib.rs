@@ -77,7 +77,7 @@ mod settings;
 mod summary;
 mod transfer;
 mod unavailable;
-pub mod verify;
+mod verify;
 mod watch;
 
 use std::path::Path;
@@ -92,7 +92,7 @@ pub use service::{Served, Service, ServiceEvent, Session, Stopper};
 pub use settings::Transport;
 pub use summary::Summary;
 pub use transfer::{Transfer, TransferFuture};
-pub use verify::Verify;
+pub use verify::{Comparison, Difference, Unlike, Verify};
 pub use watch::{Events, Watch};
 
 pub use longhaul_core::id::{ItemId, MemberId};
