@@ -41,8 +41,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const WIND_UP: Duration = Duration::from_secs(5);
 /// Messages handled before lanes are flushed.
 const BATCH: usize = 32;
-/// Buffers of a lane that carries control: its frames are small.
-const RESERVED: usize = 4;
+/// Buffers for lanes that carry control: each idle reader holds one, lane 0 may have some on the way.
+const RESERVED: usize = LANES + 3;
 
 /// Whose part of a session this side plays.
 pub(crate) enum Role {
@@ -81,8 +81,6 @@ pub(crate) struct Driver<'a> {
     scratch: Box<[u8; FRAME_MAX]>,
     /// The first error, in more words than the machine has.
     error: Option<TransferError>,
-    /// Failing wants no more data lanes, but lane 0's last words.
-    writers: usize,
 }
 
 /// What the driver's helpers use too.
@@ -158,7 +156,6 @@ pub(crate) fn run(
         started: Clock::now(),
         scratch: Box::new([0; FRAME_MAX]),
         error: None,
-        writers: 1,
     };
     driver.drive()
 }
@@ -231,7 +228,7 @@ impl Driver<'_> {
                     self.machine.handle_lane_lost(lane);
                 }
             }
-            Message::WriterEnded { .. } => self.writers = self.writers.saturating_sub(1),
+            Message::WriterEnded { .. } => {}
             Message::LaneUp { lane, connection } => self.lane_up(lane, connection, now),
             Message::DialFailed { lane, error } => {
                 let message = format!("{lane} could not be dialled: {error}");
@@ -329,10 +326,11 @@ impl Driver<'_> {
             &self.shared.threads,
         );
         self.lanes[lane.index()] = Some(end);
-        self.writers += 1;
         if let Role::Provide(provide) = &mut self.role {
             provide.lane_up(lane, &self.shared);
         }
+        // A lane that was dialled says what it is before anything else goes out on it.
+        self.transmit();
     }
 
     /// Drains commands and events. Commands that are carried out at once may bring more.
