@@ -20,6 +20,7 @@ use super::attributes::{
     Attributes, INCOMPLETE, STICKY, check_fresh, complete_already, link_name, not_open, set_attributes,
 };
 use super::site::{LINKS, STATE, Site};
+use super::writeback::{self, Writeback};
 use super::{Destination, Executor, FileOp, OpError, OpReply, Probed, Rename, Space};
 use crate::item::Name;
 
@@ -35,13 +36,26 @@ pub struct LinuxExecutor {
     files: HashMap<ItemId, Arc<File>>,
     /// The directory used last: files come directory by directory.
     last: Option<(Box<[u8]>, OwnedFd)>,
+    /// Bytes of small files that no sync has been asked for.
+    unsynced: u64,
+    writeback: Option<Writeback>,
 }
 
 impl LinuxExecutor {
     /// An executor at `site`, which it has not touched yet.
     #[must_use]
     pub fn new(site: Site) -> Self {
-        Self { site, parent: None, staging: None, root: None, links: None, files: HashMap::new(), last: None }
+        Self {
+            site,
+            parent: None,
+            staging: None,
+            root: None,
+            links: None,
+            files: HashMap::new(),
+            last: None,
+            unsynced: 0,
+            writeback: None,
+        }
     }
 
     /// The open file of an item.
@@ -202,13 +216,40 @@ impl LinuxExecutor {
             }
             file.write_all(content)?;
             set_attributes(&file, found.st_mode, op.mode, op.mtime)?;
-            if op.sync { file.sync_all().map_err(OpError::Durability) } else { Ok(()) }
+            if op.sync {
+                return file.sync_all().map_err(OpError::Durability);
+            }
+            self.write_back(content.len() as u64)?;
+            Ok(())
         })();
         if result.is_err() {
             // What can't be removed shows when the file comes again.
             let _ = self.unlink(name);
         }
         result
+    }
+
+    /// Has the disk begin with what was written, once it is enough.
+    fn write_back(&mut self, bytes: u64) -> io::Result<()> {
+        self.unsynced += bytes;
+        if self.unsynced < writeback::EVERY_BYTES {
+            return Ok(());
+        }
+        self.unsynced = 0;
+        if self.writeback.is_none() {
+            self.writeback = Some(Writeback::start(opened(self.staging.as_ref())?)?);
+        }
+        if let Some(writeback) = &self.writeback {
+            writeback.begin();
+        }
+        Ok(())
+    }
+
+    /// The sync that counts: after the last write, and with every error heard before it.
+    fn sync_tree(&mut self) -> io::Result<()> {
+        let heard = self.writeback.take().map_or(Ok(()), Writeback::finish);
+        syncfs(opened(self.staging.as_ref())?)?;
+        heard
     }
 
     fn unlink(&mut self, name: &Name) -> io::Result<()> {
@@ -359,7 +400,7 @@ impl Executor for LinuxExecutor {
             FileOp::HardLink { to, name } => self.hard_link(*to, name)?,
             FileOp::SyncFile { name } => self.open_staged(name, OFlag::O_RDONLY)?.sync_all()?,
             FileOp::SyncDirectory { name } => self.open_staged(name, OFlag::O_DIRECTORY)?.sync_all()?,
-            FileOp::SyncTree => syncfs(opened(self.staging.as_ref())?).map_err(io::Error::from)?,
+            FileOp::SyncTree => self.sync_tree()?,
             FileOp::SyncStaging => opened(self.staging.as_ref())?.sync_all()?,
             FileOp::SyncParent => opened(self.parent.as_ref())?.sync_all()?,
             FileOp::Publish { how } => self.publish(*how)?,
@@ -369,6 +410,7 @@ impl Executor for LinuxExecutor {
             }
             FileOp::RemoveStaging { leftover } => {
                 self.files.clear();
+                self.writeback = None;
                 (self.last, self.links, self.root, self.staging) = (None, None, None, None);
                 self.site.remove_staging(*leftover)?;
             }

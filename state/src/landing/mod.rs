@@ -24,6 +24,8 @@ mod op;
 mod portable;
 
 mod site;
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+mod writeback;
 
 #[cfg(test)]
 mod tests;
