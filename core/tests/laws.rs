@@ -1,0 +1,456 @@
+//! The laws of the session machine that one side alone can show. Those that need two sides and a
+//! network (the drain rule, the order on a lane, exact states) are the simulation's.
+
+use core::time::Duration;
+
+use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, Token, TransferId};
+use longhaul_core::integrity::{Checksum, Integrity, Root};
+use longhaul_core::item::{Item, ItemName, Timestamp, Version, What};
+use longhaul_core::reason::{Phase, Reason, Side};
+use longhaul_core::session::{
+    Command, Config, Event, Incompatibility, Misbehaviour, ReadPiece, Receive, Session, SessionError, State,
+    Totals,
+};
+use longhaul_core::time::Instant;
+use longhaul_core::wire::{
+    Alive, ChunkLen, Complete, End, FRAME_MAX, Failed, Frame, Grades, HEADER_LEN, Header, Init, Request,
+    Roles, Task, VERSION, Welcome, WireError,
+};
+use proptest::prelude::*;
+
+type Machine = Session<3, 16>;
+
+const STALL: Duration = Duration::from_secs(30);
+
+fn at(seconds: u64) -> Instant {
+    Instant::ZERO.after(Duration::from_secs(seconds))
+}
+
+fn config(side: Side, member: u8) -> Config {
+    Config {
+        side,
+        member: MemberId([member; 16]),
+        cluster: ClusterId([7; 16]),
+        transfer: TransferId([3; 16]),
+        epoch: Epoch(0),
+        token: Token([4; 16]),
+        integrity: Integrity::Crc32c,
+        lanes: 2,
+        chunk: ChunkLen::DEFAULT,
+        read_depth: 2,
+        max_retries: 3,
+        stall_timeout: STALL,
+        handshake_timeout: Duration::from_secs(10),
+    }
+}
+
+fn init(joins: bool) -> Init {
+    Init {
+        versions: (VERSION, VERSION),
+        roles: Roles { provides: !joins, joins },
+        capabilities: u64::MAX,
+        member: MemberId([9; 16]),
+        cluster: ClusterId([7; 16]),
+        transfer: TransferId([3; 16]),
+        epoch: Epoch(0),
+    }
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        version: VERSION,
+        capabilities: u64::MAX,
+        member: MemberId([9; 16]),
+        cluster: ClusterId([7; 16]),
+        epoch: Epoch(0),
+        token: Token([5; 16]),
+    }
+}
+
+fn request() -> Request<'static> {
+    Request {
+        integrity: Integrity::Crc32c,
+        fresh: true,
+        lanes: 2,
+        chunk: ChunkLen::DEFAULT,
+        state_id: b"",
+        selector: b"",
+    }
+}
+
+fn task(items: u64) -> Task<'static> {
+    Task {
+        integrity: Integrity::Crc32c,
+        shape: 0,
+        small: false,
+        lanes: 2,
+        chunk: ChunkLen::DEFAULT,
+        items,
+        bytes: Some(1 << 30),
+        allocated: 1 << 30,
+        snapshot: SnapshotId::default(),
+        app_meta: b"",
+    }
+}
+
+fn file(size: u64) -> Item<'static> {
+    Item {
+        name: ItemName::parse(b"f").unwrap(),
+        mode: 0o644,
+        mtime: Timestamp::default(),
+        version: Version::default(),
+        what: What::File { size, linked: false, sparse: false },
+    }
+}
+
+fn drain(machine: &mut Machine) -> Vec<Command> {
+    let commands = std::iter::from_fn(|| machine.poll_command()).collect();
+    while machine.poll_event().is_some() {}
+    commands
+}
+
+/// Everything that a lane has to send, as kinds.
+fn sent(machine: &mut Machine, lane: u16) -> Vec<String> {
+    let mut out = vec![0; FRAME_MAX];
+    std::iter::from_fn(|| {
+        machine.poll_transmit(Lane(lane), &mut out).map(|transmit| {
+            let header = Header::parse(out.first_chunk::<HEADER_LEN>().unwrap()).unwrap();
+            assert!(transmit.len >= HEADER_LEN);
+            header.kind.name().to_owned()
+        })
+    })
+    .collect()
+}
+
+/// A provider that streams on lanes 1 and 2.
+fn provider(items: u64) -> Machine {
+    let mut machine = Machine::accept(config(Side::Provider, 1), &init(true), Instant::ZERO).unwrap();
+    machine.handle_frame(Lane(0), &Frame::Request(request()), at(1));
+    assert_eq!(drain(&mut machine), [Command::Survey]);
+    let totals = Totals {
+        shape: 0,
+        items,
+        bytes: Some(1 << 40),
+        allocated: 0,
+        snapshot: SnapshotId::default(),
+        app_meta: b"",
+    };
+    let mut out = vec![0; FRAME_MAX];
+    assert!(machine.handle_surveyed(&totals, at(2), &mut out) > 0);
+    machine.handle_frame(Lane(0), &Frame::Begin, at(2));
+    machine.handle_lane_up(Lane(1), at(2));
+    machine.handle_lane_up(Lane(2), at(2));
+    drain(&mut machine);
+    machine
+}
+
+/// A joiner that streams on lanes 1 and 2.
+fn joiner(items: u64) -> Machine {
+    let mut machine = Machine::dial(config(Side::Joiner, 2), Instant::ZERO);
+    machine.handle_frame(Lane(0), &Frame::Welcome(welcome()), at(1));
+    machine.handle_frame(Lane(0), &Frame::Task(task(items)), at(1));
+    assert_eq!(drain(&mut machine), [Command::Begin]);
+    machine.handle_begun(at(2));
+    assert_eq!(drain(&mut machine), [Command::Dial { lane: Lane(1) }, Command::Dial { lane: Lane(2) }]);
+    machine.handle_lane_up(Lane(1), at(2));
+    machine.handle_lane_up(Lane(2), at(2));
+    machine
+}
+
+#[test]
+fn a_window_bounds_what_is_under_way_whatever_the_catalogue() {
+    let mut machine = provider(1_000_000);
+    let mut out = vec![0; FRAME_MAX];
+    let mut offered = 0;
+    while machine.can_offer(&file(0)) {
+        let _ = machine.handle_item(&file(0), at(3), &mut out);
+        for command in drain(&mut machine) {
+            if let Command::Close { id } = command {
+                machine.handle_closed(id, 0, Checksum::empty(Integrity::Crc32c), at(3));
+            }
+        }
+        let _ = (sent(&mut machine, 1), sent(&mut machine, 2));
+        offered += 1;
+        assert!(offered <= 16, "the window holds 16");
+    }
+    assert_eq!(offered, 16);
+    machine.handle_frame(Lane(0), &Frame::Grades(Grades { verified: 5, durable: 0 }), at(4));
+    assert!(drain(&mut machine).contains(&Command::Forget { before: ItemId(5) }));
+    assert!(machine.can_offer(&file(0)), "a slot is free once its item is verified");
+}
+
+#[test]
+fn a_session_of_the_default_size_fits_its_bound() {
+    assert!(size_of::<Session>() <= 320 << 10, "{}", size_of::<Session>());
+}
+
+#[test]
+fn signs_of_life_are_no_progress_unless_their_counter_grows() {
+    let alive = |done| Frame::Alive(Alive { done });
+    let mut machine = joiner(3);
+    machine.handle_frame(Lane(0), &alive(0), at(20));
+    machine.handle_timeout(at(32));
+    assert_eq!(machine.failure().map(|failure| failure.reason()), Some(Reason::Stalled));
+
+    let mut machine = joiner(3);
+    machine.handle_frame(Lane(0), &alive(1), at(20));
+    machine.handle_timeout(at(32));
+    assert_eq!(machine.failure(), None);
+    machine.handle_frame(Lane(0), &alive(1), at(40));
+    machine.handle_timeout(at(50));
+    assert_eq!(machine.failure(), Some(SessionError::Stalled { after: Duration::from_secs(30) }));
+}
+
+#[test]
+fn a_trickle_below_64_kib_is_no_progress() {
+    let mut machine = provider(3);
+    machine.handle_sent(65_535, at(20));
+    machine.handle_timeout(at(32));
+    assert_eq!(machine.state(), State::Failed);
+
+    let mut machine = provider(3);
+    machine.handle_sent(65_536, at(20));
+    machine.handle_timeout(at(32));
+    assert_eq!(machine.state(), State::Streaming);
+}
+
+#[test]
+fn every_state_that_waits_has_a_deadline() {
+    let mut machine = Machine::dial(config(Side::Joiner, 2), Instant::ZERO);
+    assert!(machine.poll_timeout().is_some());
+    machine.handle_timeout(at(10));
+    assert_eq!(machine.failure(), Some(SessionError::NoAnswer { after: Duration::from_secs(10) }));
+    assert_eq!(machine.poll_timeout(), None, "a session that is over waits for nothing");
+    for mut machine in [joiner(1), provider(1)] {
+        assert!(machine.poll_timeout().is_some());
+        machine.handle_timeout(at(60));
+        assert_eq!(machine.state(), State::Failed);
+    }
+}
+
+#[test]
+fn a_failed_session_stays_failed_and_says_the_same_each_time() {
+    let mut machine = joiner(3);
+    machine.handle_frame(Lane(0), &Frame::Begin, at(3));
+    let failure = machine.failure();
+    assert_eq!(
+        failure,
+        Some(SessionError::Misbehaved(Misbehaviour::Unexpected(longhaul_core::wire::Kind::Begin)))
+    );
+    assert!(sent(&mut machine, 0).contains(&"Failed".to_owned()), "the peer is told");
+    machine.handle_frame(Lane(0), &Frame::Complete(complete()), at(3));
+    machine.handle_lane_lost(Lane(1));
+    machine.handle_timeout(at(300));
+    assert_eq!((machine.failure(), machine.state()), (failure, State::Failed));
+    assert_eq!((drain(&mut machine).len(), sent(&mut machine, 0).len()), (0, 0));
+}
+
+fn complete() -> Complete {
+    Complete { items: 0, bytes: 0, root: Root { integrity: Integrity::Crc32c, hash: [0; 32] } }
+}
+
+#[test]
+fn a_side_that_demands_integrity_never_gets_less() {
+    let mut machine = Machine::dial(config(Side::Joiner, 2), Instant::ZERO);
+    machine.handle_frame(Lane(0), &Frame::Welcome(welcome()), at(1));
+    machine.handle_frame(Lane(0), &Frame::Task(Task { integrity: Integrity::None, ..task(1) }), at(1));
+    assert_eq!(machine.failure(), Some(SessionError::Misbehaved(Misbehaviour::Task)));
+
+    let mut machine = Machine::dial(config(Side::Joiner, 2), Instant::ZERO);
+    machine.handle_frame(Lane(0), &Frame::Welcome(Welcome { capabilities: 0, ..welcome() }), at(1));
+    let lacking = SessionError::Incompatible(Incompatibility::Capability("crc32c"));
+    assert_eq!(machine.failure(), Some(lacking));
+}
+
+#[test]
+fn members_that_do_not_fit_refuse_each_other_in_words() {
+    let refused = |init: &Init| Machine::accept(config(Side::Provider, 1), init, at(0)).err();
+    let fits = init(true);
+    let other = |what| Some(SessionError::Incompatible(what));
+    assert_eq!(refused(&init(false)), other(Incompatibility::Roles));
+    assert_eq!(refused(&Init { cluster: ClusterId([8; 16]), ..fits }), other(Incompatibility::Cluster));
+    assert_eq!(refused(&Init { member: MemberId([1; 16]), ..fits }), other(Incompatibility::Oneself));
+    let later = Incompatibility::Version { ours: (VERSION, VERSION), theirs: (2, 9) };
+    assert_eq!(refused(&Init { versions: (2, 9), ..fits }), other(later));
+    assert_eq!(refused(&fits), None);
+}
+
+#[test]
+fn a_payload_that_breaks_its_checksum_is_asked_for_again_and_not_for_ever() {
+    let mut machine = joiner(1);
+    for attempt in 0..4 {
+        let offer = Frame::Offer { id: ItemId(0), eager: true, attempt, item: file(4) };
+        machine.handle_frame(Lane(1), &offer, at(3));
+        assert_eq!(drain(&mut machine), [Command::Open { id: ItemId(0) }]);
+        let data = Frame::Data { id: ItemId(0), attempt, offset: 0, len: 4, run_end: true, crc: Some(1) };
+        machine.handle_frame(Lane(1), &data, at(3));
+        assert!(matches!(machine.poll_receive(Lane(1)), Some(Receive::Place(_))));
+        assert!(!machine.handle_payload(Lane(1), 4, Some(2), at(3)), "its bytes are not wanted");
+        if attempt < 3 {
+            assert_eq!(drain(&mut machine), [Command::Discard { id: ItemId(0) }]);
+            assert_eq!(sent(&mut machine, 0).last().map(String::as_str), Some("Again"));
+        }
+    }
+    assert_eq!(machine.failure(), Some(SessionError::ItemFailed { id: ItemId(0), attempts: 4 }));
+}
+
+#[test]
+fn nothing_is_made_durable_before_count_bytes_and_root_agree() {
+    let root = |n| Root { integrity: Integrity::Crc32c, hash: [n; 32] };
+    for (theirs, ours, agree) in [(root(1), root(1), true), (root(1), root(2), false)] {
+        let mut machine = joiner(0);
+        machine.handle_frame(Lane(0), &Frame::Complete(Complete { root: theirs, ..complete() }), at(3));
+        assert_eq!(drain(&mut machine), [Command::SumUp]);
+        machine.handle_root(0, 0, ours, at(3));
+        assert_eq!(drain(&mut machine), if agree { vec![Command::MakeDurable] } else { vec![] });
+        assert_eq!(machine.failure(), (!agree).then_some(SessionError::RootMismatch));
+    }
+}
+
+#[test]
+fn an_early_complete_and_a_premature_installed_are_refused() {
+    let mut machine = joiner(2);
+    machine.handle_frame(Lane(0), &Frame::Complete(complete()), at(3));
+    assert_eq!(machine.failure(), Some(SessionError::Misbehaved(Misbehaviour::Count)));
+    let mut machine = provider(2);
+    machine.handle_frame(Lane(0), &Frame::Installed { app_reply: b"" }, at(3));
+    assert_eq!(machine.failure().map(|failure| failure.reason()), Some(Reason::Protocol));
+}
+
+#[test]
+fn a_large_item_waits_for_its_answer_and_is_spread_over_the_lanes() {
+    let mut machine = provider(1);
+    let mut out = vec![0; FRAME_MAX];
+    let large = file(64 << 20);
+    let offered = machine.handle_item(&large, at(3), &mut out);
+    assert_eq!((offered.lane, drain(&mut machine)), (Lane::CONTROL, vec![]));
+    machine.handle_frame(Lane(0), &Frame::Accept { id: offered.id, offset: 0 }, at(3));
+    let reads = drain(&mut machine);
+    let lanes: Vec<u16> = reads
+        .iter()
+        .map(|command| match command {
+            Command::Read { lane, offset, .. } => {
+                assert_eq!(offset / (16 << 20), u64::from(lane.0) - 1, "a run each");
+                lane.0
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(lanes, [1, 1, 2, 2], "as deep as it was told");
+    assert_eq!(sent(&mut machine, 1).len(), 0, "no header before its bytes were read");
+    let piece = ReadPiece::Data { len: 512 << 10, crc: Some(1) };
+    machine.handle_read(Lane(1), offered.id, 0, piece, at(3));
+    assert_eq!(sent(&mut machine, 1), ["Data"]);
+}
+
+#[test]
+fn a_peers_reason_is_kept() {
+    let mut machine = joiner(1);
+    let failed = Failed {
+        reason: Reason::SourceChanged,
+        phase: Phase::Stream,
+        side: Side::Provider,
+        offset: None,
+        name: ItemName::ROOT,
+        message: "it became shorter",
+    };
+    machine.handle_frame(Lane(0), &Frame::Failed(failed), at(3));
+    let peer = SessionError::Peer { reason: Reason::SourceChanged, side: Side::Provider };
+    assert_eq!(machine.failure(), Some(peer));
+    assert!(sent(&mut machine, 0).is_empty(), "a peer that has failed need not be told");
+}
+
+#[test]
+fn a_busy_listener_says_when_to_ask_again() {
+    let mut machine = Machine::dial(config(Side::Joiner, 2), Instant::ZERO);
+    machine.handle_frame(Lane(0), &Frame::Busy { retry_after_ms: 700 }, at(1));
+    let events: Vec<Event> = std::iter::from_fn(|| machine.poll_event()).collect();
+    assert_eq!(events[0], Event::Busy { retry_after: Duration::from_millis(700) });
+    assert_eq!(machine.failure().map(|failure| failure.reason()), Some(Reason::Busy));
+}
+
+#[test]
+fn bytes_that_are_no_frame_fail_the_session() {
+    let mut machine = joiner(1);
+    machine.handle_invalid(WireError::Magic);
+    assert_eq!(machine.failure(), Some(SessionError::Invalid(WireError::Magic)));
+}
+
+/// Any frame, of small numbers: many of them fit a session's state.
+fn any_frame() -> impl Strategy<Value = Frame<'static>> {
+    let id = (0_u32..20).prop_map(ItemId);
+    let attempt = 0_u8..3;
+    prop_oneof![
+        Just(Frame::Begin),
+        Just(Frame::Welcome(welcome())),
+        Just(Frame::Request(request())),
+        (0_u64..4).prop_map(|items| Frame::Task(task(items))),
+        (id.clone(), any::<bool>(), attempt.clone(), 0_u64..3).prop_map(|(id, eager, attempt, size)| {
+            Frame::Offer { id, eager, attempt, item: file(size * 200_000) }
+        }),
+        (id.clone(), 0_u64..3).prop_map(|(id, runs)| Frame::Accept { id, offset: runs * (16 << 20) }),
+        (id.clone(), attempt.clone(), 0_u64..4, 1_u32..600_000).prop_map(|(id, attempt, chunk, len)| {
+            Frame::Data { id, attempt, offset: chunk * (512 << 10), len, run_end: false, crc: Some(0) }
+        }),
+        (id.clone(), attempt.clone(), any::<u64>()).prop_map(|(id, attempt, len)| Frame::Hole {
+            id,
+            attempt,
+            offset: 0,
+            len: len.max(1),
+            run_end: false
+        }),
+        (id.clone(), attempt, 0_u64..3).prop_map(|(id, attempt, size)| Frame::End {
+            id,
+            attempt,
+            end: End { size: size * 200_000, checksum: Checksum::Crc32c(0) },
+        }),
+        id.prop_map(|id| Frame::Again { id }),
+        (0_u32..20, 0_u32..20).prop_map(|(verified, durable)| Frame::Grades(Grades { verified, durable })),
+        Just(Frame::Complete(complete())),
+        Just(Frame::Installed { app_reply: b"" }),
+        any::<u64>().prop_map(|done| Frame::Alive(Alive { done })),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Broken input is an error; only a broken invariant is a panic, and none breaks.
+    #[test]
+    fn no_peer_makes_a_session_panic(
+        provides in any::<bool>(),
+        frames in proptest::collection::vec((0_u16..3, any_frame()), 1..60),
+    ) {
+        let mut machine = if provides { provider(20) } else { joiner(20) };
+        let mut out = vec![0; FRAME_MAX];
+        while provides && machine.can_offer(&file(300_000)) && machine.grades().verified == 0 {
+            let offered = machine.handle_item(&file(300_000), at(3), &mut out);
+            if offered.id.0 >= 10 { break; }
+        }
+        for (lane, frame) in frames {
+            machine.handle_frame(Lane(lane), &frame, at(3));
+            if let Some(receive) = machine.poll_receive(Lane(lane)) {
+                let len = match receive {
+                    Receive::Place(payload) => payload.len,
+                    Receive::Discard { len } => len,
+                };
+                let _ = machine.handle_payload(Lane(lane), len, Some(0), at(3));
+            }
+            for command in drain(&mut machine) {
+                match command {
+                    Command::Read { lane, id, offset, len, .. } => {
+                        machine.handle_read(lane, id, offset, ReadPiece::Data { len, crc: Some(0) }, at(3));
+                    }
+                    Command::Close { id } => machine.handle_closed(id, 300_000, Checksum::Crc32c(0), at(3)),
+                    Command::Reoffer { id } if machine.can_reoffer(&file(300_000)) => {
+                        let _ = machine.handle_reoffer(id, &file(300_000), &mut out);
+                    }
+                    _ => {}
+                }
+            }
+            for lane in 0..3 {
+                let _ = sent(&mut machine, lane);
+            }
+        }
+    }
+}
