@@ -23,6 +23,9 @@ pub const DEFAULT_MEMORY: usize = 16 << 20;
 /// The least memory for buffers: one session of one data lane, at the smallest usual chunk.
 pub const MIN_MEMORY: usize = 1 << 20;
 
+/// Buffers that there are whatever is charged: less, and data would not move.
+const LEAST: usize = 4;
+
 /// The buffers of a process.
 #[derive(Clone, Debug)]
 pub struct Pool(Arc<Shared>);
@@ -40,6 +43,8 @@ struct State {
     free: Vec<Vec<Page>>,
     taken: usize,
     sessions: usize,
+    /// Bytes that sessions use for tables of their own.
+    charged: usize,
 }
 
 impl std::fmt::Debug for Page {
@@ -63,7 +68,7 @@ impl Pool {
         let buffer_len = buffer_len(chunk);
         Self(Arc::new(Shared {
             buffer_len,
-            capacity: (memory / buffer_len).max(4),
+            capacity: (memory / buffer_len).max(LEAST),
             state: Mutex::default(),
             freed: Condvar::new(),
         }))
@@ -97,7 +102,8 @@ impl Pool {
     #[must_use]
     pub fn share(&self) -> Share {
         self.0.lock().sessions += 1;
-        Share(Arc::new(ShareInner { pool: Arc::clone(&self.0), held: AtomicUsize::new(0) }))
+        let (held, charged) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Share(Arc::new(ShareInner { pool: Arc::clone(&self.0), held, charged }))
     }
 
     /// Buffers that are in use now.
@@ -125,11 +131,15 @@ pub struct Share(Arc<ShareInner>);
 struct ShareInner {
     pool: Arc<Shared>,
     held: AtomicUsize,
+    charged: AtomicUsize,
 }
 
 impl Drop for ShareInner {
     fn drop(&mut self) {
-        self.pool.lock().sessions -= 1;
+        let mut state = self.pool.lock();
+        state.sessions -= 1;
+        state.charged -= self.charged.load(Ordering::Relaxed);
+        drop(state);
         self.pool.freed.notify_all();
     }
 }
@@ -148,8 +158,9 @@ impl Share {
             if stopped() {
                 return None;
             }
-            let fair = (pool.capacity / state.sessions.max(1)).max(2);
-            if state.taken < pool.capacity && self.0.held.load(Ordering::Relaxed) < fair {
+            let capacity = pool.capacity.saturating_sub(state.charged.div_ceil(pool.buffer_len)).max(LEAST);
+            let fair = (capacity / state.sessions.max(1)).max(2);
+            if state.taken < capacity && self.0.held.load(Ordering::Relaxed) < fair {
                 break;
             }
             state = pool.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -163,6 +174,13 @@ impl Share {
             Page::new_vec_zeroed(pool.buffer_len / PAGE).expect("a buffer fits into the address space")
         });
         Some(Buffer { pages, share: self.clone() })
+    }
+
+    /// Charges `bytes` of a table to the pool until the session ends: there will be fewer buffers, down
+    /// to the few that data needs to move at all.
+    pub fn charge(&self, bytes: usize) {
+        self.0.pool.lock().charged += bytes;
+        self.0.charged.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Makes those who wait for a buffer ask whether they were stopped.
@@ -252,5 +270,30 @@ mod tests {
         assert!(
             one.take(&|| asked.fetch_add(1, Ordering::Relaxed) > 0 || held.len() == capacity / 2).is_none()
         );
+    }
+
+    #[test]
+    fn tables_are_charged_until_their_session_ends() {
+        let pool = Pool::new(MIN_MEMORY, ChunkLen::MIN, 1, 1);
+        let (one, two) = (pool.share(), pool.share());
+        one.charge(MIN_MEMORY);
+        let held: Vec<_> = (0..2).map(|_| two.take(&|| false).unwrap()).collect();
+        let asked = AtomicUsize::new(0);
+        let gives_up = || asked.fetch_add(1, Ordering::Relaxed) > 0;
+        two.0.pool.freed.notify_all();
+        assert!(std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| two.take(&gives_up));
+            while asked.load(Ordering::Relaxed) == 0 {
+                std::thread::yield_now();
+            }
+            // Woken until it asks again: it may not be asleep yet.
+            while !waiting.is_finished() {
+                two.wake();
+            }
+            waiting.join().unwrap().is_none()
+        }));
+        drop(one);
+        assert!(two.take(&|| false).is_some());
+        drop(held);
     }
 }

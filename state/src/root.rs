@@ -10,6 +10,9 @@ use crate::item::{Item, What};
 /// Sets of hard links that one state may hold: the table that remembers them is bounded.
 pub const LINK_SETS_MAX: usize = 1 << 17;
 
+/// What remembering one set costs, in bytes: a table is at worst half empty.
+pub const LINK_SET_BYTES: usize = 2 * size_of::<(ItemId, LinkSet)>();
+
 /// More than [`LINK_SETS_MAX`] files have several names, or a link leads to an item that is not one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RootError {
@@ -68,6 +71,12 @@ impl RootBuilder {
         self.items += 1;
         self.sum.add(&item.as_wire(), size, &content);
         Ok(())
+    }
+
+    /// Sets of hard links so far, those with one name included.
+    #[must_use]
+    pub fn link_sets(&self) -> usize {
+        self.sets.len()
     }
 
     /// Items and bytes so far.

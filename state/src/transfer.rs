@@ -491,6 +491,7 @@ pub const fn survey_of(task: &longhaul_core::wire::Task<'_>) -> Survey {
         items: task.items,
         bytes: task.bytes,
         allocated: task.allocated,
+        linked: 0,
         warnings: crate::source::Warnings { special_skipped: 0, mode_bits_dropped: 0 },
     }
 }

@@ -32,6 +32,8 @@ pub struct Survey {
     pub bytes: Option<u64>,
     /// Bytes that are allocated, holes left out: what a destination needs at least.
     pub allocated: u64,
+    /// Files with several names: the tables that remember them are charged to the buffers' memory.
+    pub linked: u64,
     /// Special files left out, set-id or sticky bits dropped: each a warning.
     pub warnings: Warnings,
 }

@@ -17,7 +17,8 @@ use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Root, RunSum};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::{Command, EAGER_MAX, Payload, ReadPiece, Totals};
 use longhaul_state::item::{Item, What};
-use longhaul_state::root::{RootBuilder, RootError};
+use longhaul_state::pool::Share;
+use longhaul_state::root::{LINK_SET_BYTES, RootBuilder, RootError};
 use longhaul_state::source::{Source, SourceError, SourceErrorKind, Survey};
 use longhaul_state::transfer::{Event, TransferError, shape_code};
 
@@ -67,6 +68,7 @@ struct Waiting {
 pub(crate) struct Provide {
     source: Arc<dyn Source>,
     walker: Walker,
+    share: Share,
     readers: Vec<Option<Sender<ReadOp>>>,
     /// Walked, not offered: the session has no room yet.
     walked: VecDeque<Walked>,
@@ -116,6 +118,7 @@ impl Provide {
         let mut provide = Self {
             source,
             walker,
+            share: shared.share.clone(),
             readers: (0..LANES).map(|_| None).collect(),
             walked: VecDeque::new(),
             walk_ended: false,
@@ -170,6 +173,10 @@ impl Provide {
         let Some(terms) = io.machine.terms() else { return };
         self.integrity = terms.integrity;
         self.root = SharedRoot::new(terms.integrity);
+        // The walk's table of first names, and the root's of sets.
+        self.share.charge(
+            usize::try_from(survey.linked).unwrap_or(usize::MAX / 256).saturating_mul(LINK_SET_BYTES),
+        );
         io.control.set_totals(survey.items, survey.bytes);
         io.control.set_work(0);
         io.control.emit(&Event::Prepared { shape: survey.shape, items: survey.items, bytes: survey.bytes });

@@ -116,6 +116,7 @@ fn directory(source: &DirectorySource, progress: &dyn Progress) -> Result<Survey
     }
     progress.advance(seen);
     survey.bytes = Some(bytes);
+    survey.linked = sets.len() as u64;
     Ok(Surveyed { survey, fingerprint, links: !sets.is_empty() })
 }
 

@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use longhaul_core::id::ItemId;
 use longhaul_core::integrity::{Checksum, Integrity};
 use longhaul_state::item::Item;
-use longhaul_state::root::{RootBuilder, RootError};
+use longhaul_state::pool::Share;
+use longhaul_state::root::{LINK_SET_BYTES, RootBuilder, RootError};
 use longhaul_state::sink::{Sink, SinkError, SinkErrorKind};
 use longhaul_state::source::{Progress, Survey};
 use longhaul_state::transfer::Control;
@@ -46,6 +47,7 @@ impl Lander {
             sink,
             root: RootBuilder::new(Integrity::None),
             queue: shared.queue.clone(),
+            share: shared.share.clone(),
             control: Arc::clone(&shared.control),
             published: false,
         };
@@ -77,6 +79,7 @@ struct SinkThread {
     sink: Box<dyn Sink>,
     root: RootBuilder,
     queue: Queue,
+    share: Share,
     control: Arc<Control>,
     published: bool,
 }
@@ -193,7 +196,10 @@ impl SinkThread {
     }
 
     fn sum(&mut self, id: ItemId, item: &Item, size: u64, checksum: &Checksum) -> Result<(), SinkError> {
-        self.root.add(id, item, size, checksum).map_err(|error| {
+        let sets = self.root.link_sets();
+        let added = self.root.add(id, item, size, checksum);
+        self.share.charge((self.root.link_sets() - sets) * LINK_SET_BYTES);
+        added.map_err(|error| {
             let kind = match error {
                 RootError::TooManyLinks => SinkErrorKind::TooManyLinks,
                 RootError::NoSuchLink => SinkErrorKind::NoSuchLink,
