@@ -139,8 +139,8 @@ fn alone(test: impl FnOnce()) {
     let program = std::env::current_exe().expect("a test is a program");
     let output = Command::new(program).args([&name, "--exact", "--nocapture"]).env(ALONE, "1").output();
     let output = output.expect("it runs again");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let (said, why) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{why}");
 }
 
 /// Threads and descriptors of this process.

@@ -16,7 +16,7 @@ use longhaul_state::source::{
 };
 
 use super::doubles::{Giving, Meddled, MeddledSink, Taking};
-use super::tree::{Scratch, look, noise, write};
+use super::tree::{Scratch, look, noise, set, write};
 use super::{Ends, Rig, Settings};
 
 /// Sizes that travel whole with the control lane, with their offer, and over data lanes.
@@ -107,12 +107,18 @@ pub fn a_panic_of_the_reading_callback_fails_both(rig: &Rig<'_>) {
     assert!(provider.message.contains("on purpose"), "{provider:?}");
 }
 
+/// A file whose next change shows in its times, however coarse the file system's clock.
+fn write_long_ago(path: &Path, len: usize) {
+    write(path, &noise(1, len));
+    set(path, 0o644, (1_000_000_000, 0));
+}
+
 /// Runs a transfer whose source is changed once, at a step; it must fail and name `item`.
 fn changed(rig: &Rig<'_>, at: Giving, len: usize, item: &str, change: fn(&Path)) {
     let scratch = Scratch::new();
     let source = scratch.source();
-    write(&source.join("dir/file"), &noise(1, len));
     write(&source.join("another"), b"x");
+    write_long_ago(&source.join("dir/file"), len);
     let (once, path) = (AtomicBool::new(false), source.clone());
     let meddled = Meddled::new(directory(&source), move |now| {
         if now == at && !once.swap(true, Ordering::SeqCst) {
@@ -170,7 +176,7 @@ pub fn a_file_that_changes_while_it_is_read_is_named(rig: &Rig<'_>) {
     for len in SIZES {
         for change in CHANGES {
             let scratch = Scratch::new();
-            write(&scratch.source().join("dir/file"), &noise(1, len));
+            write_long_ago(&scratch.source().join("dir/file"), len);
             let (once, path) = (AtomicBool::new(false), scratch.source());
             let meddled = Meddled::new(directory(&scratch.source()), move |now| {
                 if now == Giving::Read && !once.swap(true, Ordering::SeqCst) {

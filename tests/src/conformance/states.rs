@@ -230,6 +230,7 @@ pub fn any_legal_name(rig: &Rig<'_>) {
 pub fn a_mixture_at_every_integrity_over_any_lanes(rig: &Rig<'_>) {
     for integrity in INTEGRITIES {
         for lanes in [1, 2, 8] {
+            println!("{integrity}, {lanes} lanes");
             arrives(rig, &Settings::new(integrity, lanes), |source| {
                 for n in 0..40_usize {
                     write(&source.join(format!("small/{n}")), &noise(n as u64, n * 997));
