@@ -11,12 +11,12 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use longhaul_core::id::{ClusterId, Epoch, ItemId, MemberId, SnapshotId, Token, TransferId};
+use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, Token, TransferId};
 use longhaul_core::integrity::{Integrity, crc32c};
 use longhaul_core::reason::{Reason, Side};
 use longhaul_core::session::capability;
 use longhaul_core::wire::{
-    ChunkLen, FRAME_MAX, Flags, Frame, HEADER_LEN, Header, Init, Kind, Request, Roles, Task, Welcome,
+    Attach, ChunkLen, FRAME_MAX, Flags, Frame, HEADER_LEN, Header, Init, Kind, Request, Roles, Task, Welcome,
 };
 
 /// A peer that says what a script wants. What it can't send any more is lost without a word.
@@ -42,6 +42,17 @@ impl Peer {
     #[must_use]
     pub fn dial(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).expect("somebody listens"))
+    }
+
+    /// Dials a further lane to the same side.
+    ///
+    /// # Panics
+    /// If nobody listens any more.
+    #[must_use]
+    pub fn lane(&self, token: Token, lane: u16) -> Self {
+        let mut peer = Self::dial(self.0.peer_addr().expect("it is connected"));
+        peer.send(&Frame::Attach(Attach { token, lane: Lane(lane) }));
+        peer
     }
 
     /// Sends bytes as they are.
@@ -98,15 +109,14 @@ impl Peer {
         }
     }
 
-    /// Reads to the end; what the last failure said.
+    /// Reads to the word of a failure, or to the end, and hangs up by being dropped.
     pub fn last_word(&mut self) -> Option<(Reason, Side)> {
-        let mut word = None;
         while let Some((header, body)) = self.read() {
             if let Ok(Frame::Failed(failed)) = Frame::parse(&header, &body) {
-                word = Some((failed.reason, failed.side));
+                return Some((failed.reason, failed.side));
             }
         }
-        word
+        None
     }
 
     /// Says that nothing more comes.
