@@ -409,7 +409,7 @@ fn another_version_cluster_or_integrity_is_refused() {
 fn bytes_that_are_no_frames_are_refused() {
     joiner_refuses(&[
         ("HTTP", Reason::Protocol, |peer| {
-            peer.bytes(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            peer.bytes(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
         }),
         ("SSH", Reason::Protocol, |peer| peer.bytes(b"SSH-2.0-OpenSSH_9.9 and a little more of it\r\n")),
         ("zeros", Reason::Protocol, |peer| peer.bytes(&[0; 100])),

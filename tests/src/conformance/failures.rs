@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use longhaul_core::id::ClusterId;
 use longhaul_core::integrity::Integrity;
 use longhaul_core::reason::{Reason, Side};
+use longhaul_state::item::Name;
 use longhaul_state::sink::{DirectorySink, DirectorySinkOptions, MemorySink, Sink, SinkError, StreamSink};
 use longhaul_state::source::{
     DirectoryOptions, DirectorySource, MemorySource, Source, SourceError, StreamSource,
@@ -131,7 +132,7 @@ fn changed(rig: &Rig<'_>, at: Giving, len: usize, item: &str, change: fn(&Path))
     let (provider, joiner) = ends.failed(Reason::SourceChanged);
     for error in [&provider, &joiner] {
         assert_eq!(error.side, Side::Provider);
-        let named = error.item.as_ref().map(|name| name.as_bytes()).unwrap_or_default();
+        let named = error.item.as_ref().map_or(&b""[..], Name::as_bytes);
         // Of what is no longer there the directory may be all that tells.
         let told = named == item.as_bytes() || named == b"dir" && error.message.contains("a name in it");
         assert!(told, "{at:?}, {len} bytes: {error:?}");
@@ -167,7 +168,7 @@ pub fn a_file_that_changes_before_it_is_read_is_named(rig: &Rig<'_>) {
             changed(rig, Giving::Open, len, "dir/file", change);
         }
         changed(rig, Giving::Open, len, "dir/file", |source| {
-            fs::remove_file(source.join("dir/file")).unwrap()
+            fs::remove_file(source.join("dir/file")).unwrap();
         });
     }
 }

@@ -37,8 +37,14 @@ pub trait Subject: Sync {
     /// Listens on a free port of the loopback interface.
     fn listen(&self) -> Box<dyn Listen>;
     /// Dials a provider and receives its state.
+    ///
+    /// # Errors
+    /// As the transport says.
     fn join(&self, address: SocketAddr, sink: Box<dyn Sink>, party: &Party) -> End;
     /// Dials a joiner and gives it the state.
+    ///
+    /// # Errors
+    /// As the transport says.
     fn provide(&self, address: SocketAddr, source: Arc<dyn Source>, party: &Party) -> End;
 }
 
@@ -55,8 +61,14 @@ pub trait Listen: Send + Sync {
 /// A peer that called and is not admitted yet.
 pub trait Call: Send {
     /// Gives it the state.
+    ///
+    /// # Errors
+    /// As the transport says.
     fn provide(self: Box<Self>, source: Arc<dyn Source>, party: &Party) -> End;
     /// Receives its state.
+    ///
+    /// # Errors
+    /// As the transport says.
     fn join(self: Box<Self>, sink: Box<dyn Sink>, party: &Party) -> End;
     /// Turns it away for now.
     fn busy(self: Box<Self>, retry_after: Duration);
@@ -131,6 +143,7 @@ impl Ends {
     ///
     /// # Panics
     /// If a side failed, or the two tell different things.
+    #[expect(clippy::must_use_candidate, reason = "that both agreed may be all that a case asks")]
     pub fn agreed(self) -> (Summary, Summary) {
         let (provider, joiner) = match (self.provider, self.joiner) {
             (Ok(provider), Ok(joiner)) => (provider, joiner),
@@ -148,6 +161,7 @@ impl Ends {
     ///
     /// # Panics
     /// If a side succeeded, or fails for another reason.
+    #[expect(clippy::must_use_candidate, reason = "the reason may be all that a case asks")]
     pub fn failed(self, reason: Reason) -> (TransferError, TransferError) {
         let (provider, joiner) = match (self.provider, self.joiner) {
             (Err(provider), Err(joiner)) => (provider, joiner),

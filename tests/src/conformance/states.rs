@@ -109,9 +109,10 @@ pub fn a_file_above_4_gib(rig: &Rig<'_>) {
 
 /// Holes are neither sent nor allocated, wherever they are.
 pub fn sparse_files_stay_sparse(rig: &Rig<'_>) {
+    type Pieces<'a> = &'a [(u64, &'a [u8])];
     const MIB: u64 = 1 << 20;
     let block = noise(3, 128 << 10);
-    let files: [(&str, u64, &[(u64, &[u8])]); 5] = [
+    let files: [(&str, u64, Pieces<'_>); 5] = [
         ("all hole", 40 * MIB, &[]),
         ("data first", 40 * MIB, &[(0, &block)]),
         ("data last", 40 * MIB, &[(40 * MIB - block.len() as u64, &block)]),

@@ -87,6 +87,9 @@ impl Peer {
     }
 
     /// The next frame's header and body; `None` if no more comes.
+    ///
+    /// # Panics
+    /// If it is none.
     pub fn read(&mut self) -> Option<(Header, Vec<u8>)> {
         let mut head = [0; HEADER_LEN];
         self.0.read_exact(&mut head).ok()?;
