@@ -471,6 +471,43 @@ fn a_silent_provider_is_given_up_in_the_phase_where_it_fell_silent() {
     });
 }
 
+#[test]
+fn a_small_item_between_two_chunks_of_a_large_one_harms_neither() {
+    const CHUNK: usize = 512 << 10;
+    let large = noise(4, 2 * CHUNK);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (scratch, me) = (Scratch::new(), party(2));
+    let answer = thread::scope(|scope| {
+        let answer = scope.spawn(|| {
+            let mut peer = Peer::new(listener.accept().unwrap().0);
+            peer.provide(&Task { small: false, lanes: 1, ..small(3, 2 * CHUNK as u64 + 1) });
+            let mut lane = Peer::new(listener.accept().unwrap().0);
+            lane.until(Kind::Attach);
+            peer.raw(Kind::Offer, Flags::NONE, 0, &named(b"large", file(large.len() as u64)));
+            peer.until(Kind::Accept);
+            let data = |lane: &mut Peer, offset: usize, run_end| {
+                let bytes = &large[offset..offset + CHUNK];
+                let (offset, len, crc) = (offset as u64, CHUNK as u32, Some(crc32c(bytes)));
+                lane.send(&Frame::Data { id: ItemId(0), attempt: 0, offset, len, run_end, crc });
+                lane.bytes(bytes);
+            };
+            data(&mut lane, 0, false);
+            gives(&mut lane, 1, b"small", b"x");
+            data(&mut lane, CHUNK, true);
+            ends(&mut lane, 0, large.len() as u64, crc32c(&large));
+            let answer = peer.read().expect("a word about the items").0.kind;
+            peer.finish();
+            answer
+        });
+        // It is never completed: what counts is the joiner's answer to the items.
+        let joined = join(address, landing(&scratch), &me.options, &me.pool, &me.control);
+        assert!(joined.is_err());
+        answer.join().unwrap()
+    });
+    assert_eq!(answer, Kind::Grades, "what arrived as it was sent is not asked for again");
+}
+
 // ---- a provider under test, a joiner by hand -------------------------------------------------
 
 struct Stopping<'a>(&'a Listener);
