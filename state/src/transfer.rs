@@ -398,7 +398,13 @@ impl TransferError {
     pub fn session(error: SessionError, side: Side, phase: Phase) -> Self {
         let at_fault = match error {
             SessionError::Peer { side, .. } => side,
-            SessionError::Invalid(_) | SessionError::Misbehaved(_) | SessionError::Busy { .. } => side.peer(),
+            // A connection that ends, or on which nothing moves, is the other side's to explain.
+            SessionError::Invalid(_)
+            | SessionError::Misbehaved(_)
+            | SessionError::Busy { .. }
+            | SessionError::LaneLost(_)
+            | SessionError::NoAnswer { .. }
+            | SessionError::Stalled { .. } => side.peer(),
             _ => side,
         };
         let retry_after =

@@ -25,7 +25,10 @@
 //! | Preparing | joiner: `handle_begun` | Streaming |
 //! | Streaming | provider: `handle_root` | Completing |
 //! | Streaming | joiner: Complete | Completing |
-//! | Completing | provider: Installed; joiner: `handle_installed` | Done |
+//! | Completing | provider: Installed | Done |
+//! | Completing | joiner: `handle_installing` | Installing |
+//! | Installing | joiner: `handle_installed` | Done |
+//! | Installing | anything of the peer, a lost lane, a deadline | Installing |
 //! | any but Done | Failed, a broken rule, a deadline, `fail` | Failed |
 //!
 //! # Driving it
@@ -165,8 +168,10 @@ pub enum State {
     Preparing,
     /// Items move.
     Streaming,
-    /// All has moved: compared, made durable, installed.
+    /// All has moved: compared, made durable.
     Completing,
+    /// Joiner: the plan installs. Whatever becomes of the peer now, its outcome decides.
+    Installing,
     /// Installed at the joiner, and this side knows it.
     Done,
     /// It failed, and stays failed.
@@ -206,6 +211,7 @@ pub struct Session<const LANES: usize = 9, const WINDOW: usize = 4096> {
     lanes_up: [bool; LANES],
     attach: [bool; LANES],
     failure: Option<SessionError>,
+    failed_in: Phase,
     /// What slow work this side has done, and what the peer has told of its own.
     done: u64,
     peer_done: u64,
@@ -284,6 +290,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             lanes_up,
             attach: [false; LANES],
             failure: None,
+            failed_in: Phase::Connect,
             done: 0,
             peer_done: 0,
             moved: 0,
@@ -299,7 +306,8 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     /// A frame came on `lane`. Of [`Frame::Data`] this is the header alone: then [`Session::poll_receive`]
     /// says where the payload goes, and [`Session::handle_payload`] must follow.
     pub fn handle_frame(&mut self, lane: Lane, frame: &Frame<'_>, now: Instant) {
-        if self.is_over() {
+        // A peer that speaks while this side installs changes nothing any more.
+        if self.is_over() || self.state == State::Installing {
             return;
         }
         if let Err(error) = self.frame(lane, frame, now) {
@@ -310,7 +318,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
 
     /// Bytes came on `lane` that are no frame, or broke its checksum.
     pub fn handle_invalid(&mut self, error: crate::wire::WireError) {
-        self.fail_with(SessionError::Invalid(error));
+        self.fail_by_peer(SessionError::Invalid(error));
     }
 
     fn frame(&mut self, lane: Lane, frame: &Frame<'_>, now: Instant) -> Result<(), SessionError> {
@@ -470,7 +478,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
 
     /// A lane's connection was lost, or ended before the session did.
     pub fn handle_lane_lost(&mut self, lane: Lane) {
-        self.fail_with(SessionError::LaneLost(lane));
+        self.fail_by_peer(SessionError::LaneLost(lane));
     }
 
     /// Time has come to [`Session::poll_timeout`], or any other.
@@ -478,7 +486,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         if self.is_over() {
             return;
         }
-        if now >= self.deadline() {
+        if now >= self.deadline() && self.state != State::Installing {
             let after = now.since(self.last_progress);
             return self.fail_with(match self.state {
                 State::Greeting => SessionError::NoAnswer { after },
@@ -679,13 +687,24 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         self.check();
     }
 
-    /// Joiner: the plan has installed. Encodes the word of it into `out`, to be sent on lane 0.
+    /// Joiner: the plan installs now. From here on only [`Session::handle_installed`], or
+    /// [`Session::fail`] because installing failed, ends the session: it must not claim a failure
+    /// when the state may be published.
     ///
     /// # Panics
     /// If the session had not become durable.
+    pub fn handle_installing(&mut self) {
+        assert!(self.state == State::Completing, "only what is durable is installed");
+        self.state = State::Installing;
+    }
+
+    /// Joiner: the plan has installed. Encodes the word of it into `out`, to be sent on lane 0.
+    ///
+    /// # Panics
+    /// Unless [`Session::handle_installing`] came first.
     #[must_use]
     pub fn handle_installed(&mut self, app_reply: &[u8], out: &mut [u8]) -> usize {
-        assert!(self.state == State::Completing, "only what is durable is installed");
+        assert!(self.state == State::Installing, "installing comes first");
         self.state = State::Done;
         self.event(Event::Installed);
         Frame::Installed { app_reply }.emit(out).expect("the caller's buffer takes any frame")
@@ -828,7 +847,11 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     /// The one next deadline: call [`Session::handle_timeout`] then. `None` once the session is over.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (!self.is_over()).then(|| self.deadline().min(self.next_alive))
+        match self.state {
+            State::Done | State::Failed => None,
+            State::Installing => Some(self.next_alive),
+            _ => Some(self.deadline().min(self.next_alive)),
+        }
     }
 
     /// When the session fails if nothing moves until then.
@@ -847,15 +870,16 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         self.state
     }
 
-    /// The phase for errors.
+    /// The phase for errors: of a failed session the one that it failed in.
     #[must_use]
     pub const fn phase(&self) -> Phase {
         match self.state {
             State::Greeting => Phase::Init,
             State::Preparing => Phase::Prepare,
-            State::Streaming | State::Failed => Phase::Stream,
+            State::Streaming => Phase::Stream,
             State::Completing => Phase::Complete,
-            State::Done => Phase::Install,
+            State::Installing | State::Done => Phase::Install,
+            State::Failed => self.failed_in,
         }
     }
 
@@ -935,10 +959,18 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         }
     }
 
+    /// Fails for what the peer or the connection did, which is nobody's concern while this side installs.
+    fn fail_by_peer(&mut self, error: SessionError) {
+        if self.state != State::Installing {
+            self.fail_with(error);
+        }
+    }
+
     fn fail_with(&mut self, error: SessionError) {
         if self.is_over() {
             return;
         }
+        self.failed_in = self.phase();
         // A peer that has failed, or is gone, need not be told.
         self.pending.failed = !matches!(
             error,
@@ -956,7 +988,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         let _ = core::fmt::Write::write_fmt(&mut message, format_args!("{error}"));
         let failed = Failed {
             reason: error.reason(),
-            phase: Phase::Stream,
+            phase: self.failed_in,
             side: self.config.side,
             offset: None,
             name: ItemName::ROOT,

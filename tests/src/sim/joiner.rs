@@ -173,6 +173,7 @@ impl Joiner {
                 session::Event::Retrying { .. } => self.retries += 1,
                 session::Event::Durable => {
                     self.durable = true;
+                    self.with(Machine::handle_installing);
                     agenda.after(random.below(1_000_000), Event::Installed);
                 }
                 _ => {}

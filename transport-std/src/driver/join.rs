@@ -341,9 +341,10 @@ impl Join {
     }
 
     /// The session is durable: the plan decides, and this side installs.
-    pub(super) fn durable(&mut self, io: &Io<'_>) {
+    pub(super) fn durable(&mut self, io: &mut Io<'_>) {
         self.plan.handle_durable(0);
         if self.plan.poll_command() == Some(plan::Command::Install) {
+            io.machine.handle_installing();
             io.control.enter(Stage::Installing);
             self.batch.push(SinkOp::Publish);
         }

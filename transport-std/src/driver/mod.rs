@@ -39,6 +39,8 @@ pub(crate) type Machine = Session<LANES, WINDOW>;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long it then waits for its own threads.
 const WIND_UP: Duration = Duration::from_secs(5);
+/// How long lane 0 has to say why a data lane was lost.
+const REASON: Duration = Duration::from_secs(1);
 /// Messages handled before lanes are flushed.
 const BATCH: usize = 32;
 /// Buffers for lanes that carry control: each idle reader holds one, lane 0 may have some on the way.
@@ -81,6 +83,10 @@ pub(crate) struct Driver<'a> {
     scratch: Box<[u8; FRAME_MAX]>,
     /// The first error, in more words than the machine has.
     error: Option<TransferError>,
+    /// A data lane that was lost, and when that fails the session: the reason may still be on its way.
+    lost: Option<(Lane, Instant)>,
+    /// Lane 0 brings nothing more.
+    control_ended: bool,
 }
 
 /// What the driver's helpers use too.
@@ -156,6 +162,8 @@ pub(crate) fn run(
         started: Clock::now(),
         scratch: Box::new([0; FRAME_MAX]),
         error: None,
+        lost: None,
+        control_ended: false,
     };
     driver.drive()
 }
@@ -169,9 +177,14 @@ pub(crate) fn refuse(error: &SessionError, side: Side, mut connection: Connectio
     connection.closer.finish();
 }
 
+/// The machine's time: nanoseconds since the session's start.
+fn now_of(started: Clock) -> Instant {
+    Instant::from_nanos(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
+
 impl Driver<'_> {
     fn now(&self) -> Instant {
-        Instant::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        now_of(self.started)
     }
 
     fn drive(mut self) -> Result<Summary, TransferError> {
@@ -192,6 +205,7 @@ impl Driver<'_> {
     /// Sleeps until the next message or deadline, and handles it.
     fn wait(&mut self) {
         let Some(deadline) = self.machine.poll_timeout() else { return };
+        let deadline = self.lost.map_or(deadline, |(_, lost_at)| deadline.min(lost_at));
         let patience = deadline.since(self.now());
         match self.setup.messages.recv_timeout(patience) {
             Ok(message) => self.handle(message),
@@ -204,6 +218,9 @@ impl Driver<'_> {
                 self.machine.handle_work(busy, now);
                 self.machine.handle_timeout(now);
             }
+        }
+        if let Some((lane, _)) = self.lost.take_if(|(_, at)| *at <= now_of(self.started)) {
+            self.machine.handle_lane_lost(lane);
         }
     }
 
@@ -225,8 +242,13 @@ impl Driver<'_> {
                     if let Some(error) = error {
                         tracing::debug!(lane = lane.0, %error, "a connection failed");
                     }
-                    self.machine.handle_lane_lost(lane);
+                    if lane == Lane::CONTROL {
+                        self.machine.handle_lane_lost(lane);
+                    } else {
+                        self.lost.get_or_insert((lane, now.after(REASON)));
+                    }
                 }
+                self.control_ended |= lane == Lane::CONTROL;
             }
             Message::WriterEnded { .. } => {}
             Message::LaneUp { lane, connection } => self.lane_up(lane, connection, now),
@@ -245,6 +267,8 @@ impl Driver<'_> {
                 }
                 self.machine.handle_sent(bytes, now);
             }
+            // What is being published is published: its outcome is the truth.
+            Message::Cancel if self.machine.state() == State::Installing => {}
             Message::Cancel => {
                 let words = "cancelled";
                 self.fail(TransferError::new(Reason::Cancelled, self.side, self.machine.phase(), words));
@@ -518,6 +542,10 @@ impl Driver<'_> {
     /// Lets lane 0's writer write what it has, then waits for the peer to end its side too, for a
     /// bounded time: a connection closed with unread bytes would take our last words with it.
     fn last_words(&mut self) {
+        // A peer that is gone already hears nothing.
+        if self.control_ended {
+            return;
+        }
         let deadline = Clock::now() + LAST_WORDS;
         let mut written = false;
         while let Some(left) = deadline.checked_duration_since(Clock::now()) {

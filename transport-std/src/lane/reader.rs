@@ -212,12 +212,16 @@ impl Reader {
 /// Checks the payloads of a lane as they pass, and hashes its runs.
 struct LaneHasher {
     integrity: Integrity,
-    run: Option<(ItemId, u8, RunHasher)>,
+    /// Runs under way: a small item may come between two chunks of a large one.
+    runs: Vec<(ItemId, u8, RunHasher)>,
 }
+
+/// Runs that a lane may have under way; the oldest beyond are those of attempts that failed.
+const RUNS: usize = 4;
 
 impl LaneHasher {
     const fn new(integrity: Integrity) -> Self {
-        Self { integrity, run: None }
+        Self { integrity, runs: Vec::new() }
     }
 
     fn frame(&mut self, header: Header, buffer: &[u8], body: Range<usize>) -> Result<Inbound, WireError> {
@@ -247,9 +251,7 @@ impl LaneHasher {
                 }
             }
             // A run that nothing else ended: a stream's last.
-            Kind::End if self.run.as_ref().is_some_and(|run| run.0 == header.item) => {
-                run = self.run.take().and_then(|(_, _, hasher)| hasher.finish());
-            }
+            Kind::End => run = self.taken(header.item).and_then(RunHasher::finish),
             _ => {}
         }
         Ok(Inbound { header, body, crc, run: run.map(Box::new) })
@@ -260,25 +262,35 @@ impl LaneHasher {
     fn continued(&mut self, header: &Header, len: u64) -> Option<&mut RunHasher> {
         let attempt = header.flags.attempt();
         let last = header.offset.checked_add(len - 1)?;
-        let continues = self.run.as_ref().is_some_and(|(id, tried, hasher)| {
-            *id == header.item && *tried == attempt && hasher.next_offset() == header.offset
-        });
         if header.offset / RUN_LEN != last / RUN_LEN {
             return None;
         }
-        if !continues {
-            if !header.offset.is_multiple_of(RUN_LEN) {
-                return None;
+        let continued = self.runs.iter().position(|(id, tried, hasher)| {
+            *id == header.item && *tried == attempt && hasher.next_offset() == header.offset
+        });
+        let at = match continued {
+            Some(at) => at,
+            None if header.offset.is_multiple_of(RUN_LEN) => {
+                if self.runs.len() == RUNS {
+                    self.runs.remove(0);
+                }
+                self.runs.push((header.item, attempt, RunHasher::new(self.integrity, header.offset)));
+                self.runs.len() - 1
             }
-            let hasher = RunHasher::new(self.integrity, header.offset);
-            self.run = Some((header.item, attempt, hasher));
-        }
-        self.run.as_mut().map(|(_, _, hasher)| hasher)
+            None => return None,
+        };
+        self.runs.get_mut(at).map(|(_, _, hasher)| hasher)
+    }
+
+    /// The hasher of the item's run that came last.
+    fn taken(&mut self, id: ItemId) -> Option<RunHasher> {
+        let at = self.runs.iter().rposition(|run| run.0 == id)?;
+        Some(self.runs.remove(at).2)
     }
 
     fn ended(&mut self, header: &Header, len: u64) -> Option<RunSum> {
         if header.flags.has(Flags::RUN_END) || (header.offset + len).is_multiple_of(RUN_LEN) {
-            return self.run.take().and_then(|(_, _, hasher)| hasher.finish());
+            return self.taken(header.item).and_then(RunHasher::finish);
         }
         None
     }

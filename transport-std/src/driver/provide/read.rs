@@ -78,7 +78,8 @@ impl Opened {
 }
 
 pub(super) fn start(lane: Lane, ops: Receiver<ReadOp>, shared: &Shared) {
-    let mut thread = ReadThread { lane, queue: shared.queue.clone(), share: shared.share.clone(), run: None };
+    let mut thread =
+        ReadThread { lane, queue: shared.queue.clone(), share: shared.share.clone(), runs: Vec::new() };
     shared.threads.spawn(format!("longhaul-source-{}", lane.0), move || {
         while let Ok(op) = ops.recv() {
             match catch_unwind(AssertUnwindSafe(|| thread.carry_out(op))) {
@@ -95,8 +96,9 @@ struct ReadThread {
     lane: Lane,
     queue: Queue,
     share: Share,
-    /// The run under way; the content tells attempts at one item apart.
-    run: Option<(Arc<Opened>, RunHasher)>,
+    /// Runs under way (a small item may come between two chunks of a large one); the content tells
+    /// attempts at one item apart.
+    runs: Vec<(Arc<Opened>, RunHasher)>,
 }
 
 impl ReadThread {
@@ -107,6 +109,7 @@ impl ReadThread {
                 self.read(id, offset, len as usize, &content, integrity)
             }
             ReadOp::Close { id, content, size, checksum, root } => {
+                self.runs.retain(|(other, _)| !Arc::ptr_eq(other, &content));
                 content.close()?;
                 if let Some(root) = root {
                     root.add(id, &content.item, size, &checksum)?;
@@ -156,7 +159,7 @@ impl ReadThread {
                 report(ReadPiece::Hole { len: hole }, None, run)
             }
             _ if stream => {
-                let run = self.run.take().and_then(|(_, hasher)| hasher.finish());
+                let run = self.taken(content).and_then(RunHasher::finish);
                 report(ReadPiece::End, None, run)
             }
             _ => return Err(shorter(content, offset)),
@@ -171,19 +174,29 @@ impl ReadThread {
         offset: u64,
         update: impl FnOnce(&mut RunHasher),
     ) -> Option<RunSum> {
-        let continues = self
-            .run
-            .as_ref()
-            .is_some_and(|(other, hasher)| Arc::ptr_eq(other, content) && hasher.next_offset() == offset);
-        if !continues {
-            self.run = Some((Arc::clone(content), RunHasher::new(integrity, offset)));
-        }
-        let (_, hasher) = self.run.as_mut()?;
-        update(hasher);
-        if hasher.next_offset() == content.run_end(offset) {
-            return self.run.take().and_then(|(_, hasher)| hasher.finish());
-        }
-        None
+        let continued = self
+            .runs
+            .iter_mut()
+            .find(|(other, hasher)| Arc::ptr_eq(other, content) && hasher.next_offset() == offset);
+        let next = if let Some((_, hasher)) = continued {
+            update(hasher);
+            hasher.next_offset()
+        } else {
+            // Runs of attempts that failed were never ended.
+            self.runs.retain(|(other, _)| Arc::strong_count(other) > 1);
+            let mut hasher = RunHasher::new(integrity, offset);
+            update(&mut hasher);
+            let next = hasher.next_offset();
+            self.runs.push((Arc::clone(content), hasher));
+            next
+        };
+        if next == content.run_end(offset) { self.taken(content).and_then(RunHasher::finish) } else { None }
+    }
+
+    /// The hasher of the content's run that was read last.
+    fn taken(&mut self, content: &Arc<Opened>) -> Option<RunHasher> {
+        let at = self.runs.iter().rposition(|(other, _)| Arc::ptr_eq(other, content))?;
+        Some(self.runs.remove(at).1)
     }
 }
 
