@@ -1,9 +1,9 @@
 //! A whole frame: header and body joined into their meaning.
 
-use super::body::{self, Writer};
+use super::body::Writer;
 use super::{
     Alive, Attach, Complete, End, Failed, Flags, Grades, HEADER_LEN, Header, Init, Kind, Offer, Request,
-    Task, Welcome, WireError,
+    Task, Welcome, WireError, offer, opening, report,
 };
 use crate::id::ItemId;
 use crate::integrity::crc32c;
@@ -128,18 +128,18 @@ impl<'a> Frame<'a> {
         Ok(match header.kind {
             Kind::Init => Self::Init(Init::parse(body)?),
             Kind::Welcome => Self::Welcome(Welcome::parse(body)?),
-            Kind::Busy => Self::Busy { retry_after_ms: body::parse_busy(body)? },
+            Kind::Busy => Self::Busy { retry_after_ms: opening::parse_busy(body)? },
             Kind::Attach => Self::Attach(Attach::parse(body)?),
             Kind::Request => Self::Request(Request::parse(body)?),
             Kind::Task => Self::Task(Task::parse(body)?),
             Kind::Begin => Self::Begin,
             Kind::Offer => {
                 let eager = header.flags.has(Flags::EAGER);
-                Self::Offer { id, eager, attempt, item: body::parse_offer(body)? }
+                Self::Offer { id, eager, attempt, item: offer::parse_offer(body)? }
             }
             Kind::Accept => Self::Accept { id, offset },
             Kind::Data => unreachable!("handled above"),
-            Kind::Hole => Self::Hole { id, attempt, offset, len: body::parse_hole(body, offset)?, run_end },
+            Kind::Hole => Self::Hole { id, attempt, offset, len: report::parse_hole(body, offset)?, run_end },
             Kind::End => Self::End { id, attempt, end: End::parse(body)? },
             Kind::Again => Self::Again { id },
             Kind::Grades => Self::Grades(Grades::parse(body)?),
@@ -186,17 +186,17 @@ impl<'a> Frame<'a> {
         match self {
             Self::Init(init) => init.emit(&mut writer)?,
             Self::Welcome(welcome) => welcome.emit(&mut writer)?,
-            Self::Busy { retry_after_ms } => body::emit_bytes(&retry_after_ms.to_le_bytes(), &mut writer)?,
+            Self::Busy { retry_after_ms } => report::emit_bytes(&retry_after_ms.to_le_bytes(), &mut writer)?,
             Self::Attach(attach) => attach.emit(&mut writer)?,
             Self::Request(request) => request.emit(&mut writer)?,
             Self::Task(task) => task.emit(&mut writer)?,
             Self::Begin | Self::Accept { .. } | Self::Again { .. } | Self::Data { .. } => {}
-            Self::Offer { item, .. } => body::emit_offer(item, &mut writer)?,
-            Self::Hole { len, .. } => body::emit_u64(*len, &mut writer)?,
+            Self::Offer { item, .. } => offer::emit_offer(item, &mut writer)?,
+            Self::Hole { len, .. } => report::emit_u64(*len, &mut writer)?,
             Self::End { end, .. } => end.emit(&mut writer)?,
             Self::Grades(grades) => grades.emit(&mut writer)?,
             Self::Complete(complete) => complete.emit(&mut writer)?,
-            Self::Installed { app_reply } => body::emit_bytes(app_reply, &mut writer)?,
+            Self::Installed { app_reply } => report::emit_bytes(app_reply, &mut writer)?,
             Self::Failed(failed) => failed.emit(&mut writer)?,
             Self::Alive(alive) => alive.emit(&mut writer)?,
         }

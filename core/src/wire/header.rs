@@ -73,7 +73,7 @@ macro_rules! kinds {
 }
 
 /// The flags of frames that carry content.
-pub const DATA_FLAGS: u16 = Flags::RUN_END | Flags::UNCHECKED | Flags::ATTEMPT;
+const DATA_FLAGS: u16 = Flags::RUN_END | Flags::UNCHECKED | Flags::ATTEMPT;
 const CONTROL: u32 = super::CONTROL_MAX as u32;
 
 kinds! {

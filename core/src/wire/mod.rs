@@ -40,14 +40,21 @@
 //! | 18 | [`Alive`] | either, 0 | still here; how far slow work has come |
 
 mod body;
+mod failed;
 mod frame;
 mod header;
+mod offer;
+mod opening;
+mod prepare;
+mod report;
 
-pub use body::{
-    Alive, Attach, Complete, End, Failed, Grades, INIT_LEN, Init, Offer, Request, Roles, Task, Welcome,
-};
+pub use failed::Failed;
 pub use frame::Frame;
-pub use header::{DATA_FLAGS, Flags, HEADER_LEN, Header, Kind, VERSION};
+pub use header::{Flags, HEADER_LEN, Header, Kind, VERSION};
+pub use offer::Offer;
+pub use opening::{Attach, INIT_LEN, Init, Roles, Welcome};
+pub use prepare::{Request, Task};
+pub use report::{Alive, Complete, End, Grades};
 
 use core::fmt;
 

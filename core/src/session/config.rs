@@ -1,0 +1,93 @@
+//! What a session is told before it begins, and what both sides settle in Prepare.
+
+use core::time::Duration;
+
+use crate::id::{ClusterId, Epoch, MemberId, SnapshotId, Token, TransferId};
+use crate::integrity::Integrity;
+use crate::reason::Side;
+use crate::wire::{ChunkLen, Task};
+
+/// Capability bits, exchanged in `Init` and `Welcome`.
+pub mod capability {
+    /// Checksums of items by CRC-32C.
+    pub const CRC32C: u64 = 1 << 0;
+    /// Checksums of items by BLAKE3.
+    pub const BLAKE3: u64 = 1 << 1;
+    /// All that this version knows.
+    pub const ALL: u64 = CRC32C | BLAKE3;
+}
+
+/// Who this side is and what it wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// What this side does.
+    pub side: Side,
+    /// Who it is.
+    pub member: MemberId,
+    /// Which cluster it belongs to; peers of another are refused.
+    pub cluster: ClusterId,
+    /// Which transfer.
+    pub transfer: TransferId,
+    /// The how-manieth dial of it.
+    pub epoch: Epoch,
+    /// Listener: 128 fresh random bits that admit further lanes.
+    pub token: Token,
+    /// Joiner: the integrity that is demanded.
+    pub integrity: Integrity,
+    /// Joiner: data lanes that are asked for; provider: the most that it grants. At least 1, less than `LANES`.
+    pub lanes: u16,
+    /// The longest chunk.
+    pub chunk: ChunkLen,
+    /// Provider: reads under way a lane, at least 1.
+    pub read_depth: u8,
+    /// How often an item is sent again, at most 14.
+    pub max_retries: u8,
+    /// A session without progress for this long fails.
+    pub stall_timeout: Duration,
+    /// A peer that does not answer `Init` for this long is given up.
+    pub handshake_timeout: Duration,
+}
+
+/// What the provider's survey found, for [`Session::handle_surveyed`].
+#[derive(Clone, Copy, Debug)]
+pub struct Totals<'a> {
+    /// What the state is as a whole: 0 directory, 1 file, 2 stream.
+    pub shape: u8,
+    /// Items.
+    pub items: u64,
+    /// Logical bytes; `None`: only the end will tell.
+    pub bytes: Option<u64>,
+    /// Bytes that are stored, holes left out.
+    pub allocated: u64,
+    /// Names the content.
+    pub snapshot: SnapshotId,
+    /// The application's own words, at most [`crate::wire::APP_META_MAX`] bytes.
+    pub app_meta: &'a [u8],
+}
+
+/// What both sides know of the task once Prepare is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Which checksums.
+    pub integrity: Integrity,
+    /// Data lanes; 0 for a small task.
+    pub lanes: u16,
+    /// The length of chunks.
+    pub chunk: ChunkLen,
+    /// Items.
+    pub items: u64,
+    /// Logical bytes, if known.
+    pub bytes: Option<u64>,
+}
+
+impl From<&Task<'_>> for Terms {
+    fn from(task: &Task<'_>) -> Self {
+        Self {
+            integrity: task.integrity,
+            lanes: task.lanes,
+            chunk: task.chunk,
+            items: task.items,
+            bytes: task.bytes,
+        }
+    }
+}
