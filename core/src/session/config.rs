@@ -48,7 +48,7 @@ pub struct Config {
     pub handshake_timeout: Duration,
 }
 
-/// What the provider's survey found, for [`Session::handle_surveyed`].
+/// What the provider's survey found, for [`super::Session::handle_surveyed`].
 #[derive(Clone, Copy, Debug)]
 pub struct Totals<'a> {
     /// What the state is as a whole: 0 directory, 1 file, 2 stream.
