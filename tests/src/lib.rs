@@ -3,7 +3,7 @@
 //! | module | proves |
 //! | --- | --- |
 //! | [`sim`] | two real session machines over a model network keep their promises, seed by seed |
-//! | [`conformance`] | a transport moves every kind of state, and fails as it should |
+//! | [`mod@conformance`] | a transport moves every kind of state, and fails as it should |
 //! | [`hostile`] | a transport withstands peers that lie, cut off, and speak something else |
 #![forbid(unsafe_code)]
 
