@@ -34,6 +34,8 @@ pub struct Pool(Arc<Shared>);
 struct Shared {
     buffer_len: usize,
     capacity: usize,
+    /// Sessions that it was made for.
+    sessions: usize,
     state: Mutex<State>,
     freed: Condvar,
 }
@@ -69,6 +71,7 @@ impl Pool {
         Self(Arc::new(Shared {
             buffer_len,
             capacity: (memory / buffer_len).max(LEAST),
+            sessions: sessions.max(1),
             state: Mutex::default(),
             freed: Condvar::new(),
         }))
@@ -81,6 +84,7 @@ impl Pool {
         Self(Arc::new(Shared {
             buffer_len: buffer_len(chunk),
             capacity: buffers,
+            sessions: 1,
             state: Mutex::default(),
             freed: Condvar::new(),
         }))
@@ -90,6 +94,14 @@ impl Pool {
     #[must_use]
     pub fn chunk(&self) -> ChunkLen {
         ChunkLen::new((self.0.buffer_len - PAGE) as u32).unwrap_or(ChunkLen::MIN)
+    }
+
+    /// Data lanes that each session can have: every lane's reader holds a buffer even when nothing
+    /// comes, and as many again must be free to move.
+    #[must_use]
+    pub fn lanes(&self) -> u16 {
+        let share = self.0.capacity / self.0.sessions;
+        u16::try_from((share.saturating_sub(2) / 2).max(1)).unwrap_or(u16::MAX)
     }
 
     /// Bytes in a buffer: a chunk and a page.
@@ -158,7 +170,8 @@ impl Share {
             if stopped() {
                 return None;
             }
-            let capacity = pool.capacity.saturating_sub(state.charged.div_ceil(pool.buffer_len)).max(LEAST);
+            let charged = state.charged.div_ceil(pool.buffer_len).min(pool.capacity / 2);
+            let capacity = (pool.capacity - charged).max(LEAST);
             let fair = (capacity / state.sessions.max(1)).max(2);
             if state.taken < capacity && self.0.held.load(Ordering::Relaxed) < fair {
                 break;
@@ -177,7 +190,7 @@ impl Share {
     }
 
     /// Charges `bytes` of a table to the pool until the session ends: there will be fewer buffers, down
-    /// to the few that data needs to move at all.
+    /// to the half that lanes need to move at all.
     pub fn charge(&self, bytes: usize) {
         self.0.pool.lock().charged += bytes;
         self.0.charged.fetch_add(bytes, Ordering::Relaxed);
@@ -277,7 +290,9 @@ mod tests {
         let pool = Pool::new(MIN_MEMORY, ChunkLen::MIN, 1, 1);
         let (one, two) = (pool.share(), pool.share());
         one.charge(MIN_MEMORY);
-        let held: Vec<_> = (0..2).map(|_| two.take(&|| false).unwrap()).collect();
+        // Half of the buffers are left, and half of those are its share.
+        let share = MIN_MEMORY / pool.buffer_len() / 4;
+        let held: Vec<_> = (0..share).map(|_| two.take(&|| false).unwrap()).collect();
         let asked = AtomicUsize::new(0);
         let gives_up = || asked.fetch_add(1, Ordering::Relaxed) > 0;
         two.0.pool.freed.notify_all();
@@ -295,5 +310,12 @@ mod tests {
         drop(one);
         assert!(two.take(&|| false).is_some());
         drop(held);
+    }
+
+    #[test]
+    fn little_memory_means_fewer_lanes() {
+        assert_eq!(Pool::new(MIN_MEMORY, ChunkLen::DEFAULT, 1, 8).lanes(), 2);
+        assert_eq!(Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, 8, 2).lanes(), 2);
+        assert!(Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, 1, 8).lanes() >= 8);
     }
 }

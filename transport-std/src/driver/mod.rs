@@ -114,7 +114,7 @@ pub(crate) fn run(
         epoch: longhaul_core::id::Epoch(0),
         token: if let Lanes::Attach { token, .. } = &setup.lanes { *token } else { Token::default() },
         integrity: options.integrity,
-        lanes: options.lanes.clamp(1, (LANES - 1) as u16),
+        lanes: options.lanes.clamp(1, (LANES - 1) as u16).min(setup.pool.lanes()),
         chunk: setup.pool.chunk(),
         read_depth: 3,
         max_retries: options.max_retries.min(14),
