@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use longhaul_core::integrity::{Integrity, RUN_LEN};
+use longhaul_core::reason::Reason;
 use longhaul_state::LinksPolicy;
 use longhaul_state::sink::{DirectorySink, DirectorySinkOptions, MemorySink, StreamSink};
 use longhaul_state::source::{DirectoryOptions, DirectorySource, MemorySource, StreamSource};
@@ -89,6 +90,9 @@ pub fn files_of_every_size(rig: &Rig<'_>) {
     });
 }
 
+/// Without Linux calls holes are not found, and a directory can't be exchanged for another.
+const NATIVE: bool = cfg!(all(target_os = "linux", not(longhaul_portable)));
+
 /// More than 4 GiB, nearly all of it a hole.
 pub fn a_file_above_4_gib(rig: &Rig<'_>) {
     const LEN: u64 = (5 << 30) + 3;
@@ -99,7 +103,9 @@ pub fn a_file_above_4_gib(rig: &Rig<'_>) {
     moves(rig, &Settings::default(), &scratch, DirectorySinkOptions::default());
     let landed = File::open(scratch.destination()).unwrap();
     assert_eq!(landed.metadata().unwrap().len(), LEN);
-    assert!(landed.metadata().unwrap().blocks() * 512 < 1 << 20, "holes are not allocated");
+    if NATIVE {
+        assert!(landed.metadata().unwrap().blocks() * 512 < 1 << 20, "holes are not allocated");
+    }
     for place in places {
         let mut bytes = [0; 9];
         landed.read_exact_at(&mut bytes, place).unwrap();
@@ -128,7 +134,7 @@ pub fn sparse_files_stay_sparse(rig: &Rig<'_>) {
         for (name, ..) in files {
             let blocks = |path: &Path| fs::metadata(path.join(name)).unwrap().blocks();
             let (sent, landed) = (blocks(&scratch.source()), blocks(&scratch.destination()));
-            assert!(landed <= sent + 16, "{name}: {sent} blocks became {landed}");
+            assert!(!NATIVE || landed <= sent + 16, "{name}: {sent} blocks became {landed}");
         }
     }
 }
@@ -302,8 +308,15 @@ pub fn an_old_state_is_replaced_in_one_step(rig: &Rig<'_>) {
     let scratch = Scratch::new();
     write(&scratch.source().join("new"), b"new");
     write(&scratch.destination().join("old/er"), b"old");
-    moves(rig, &Settings::default(), &scratch, replace());
-    assert_eq!(look(&scratch.source()), look(&scratch.destination()));
+    if NATIVE {
+        moves(rig, &Settings::default(), &scratch, replace());
+        assert_eq!(look(&scratch.source()), look(&scratch.destination()));
+    } else {
+        let source = DirectorySource::new(scratch.source(), DirectoryOptions::default()).unwrap();
+        let sink = DirectorySink::new(scratch.destination(), replace()).unwrap();
+        rig.run(Arc::new(source), Box::new(sink), &Settings::default()).failed(Reason::Destination);
+        assert_eq!(fs::read(scratch.destination().join("old/er")).unwrap(), b"old");
+    }
     let scratch = Scratch::new();
     write(&scratch.source(), b"new");
     write(&scratch.destination(), b"old, and longer");
