@@ -33,13 +33,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub struct Listener {
     address: SocketAddr,
     door: Arc<Door>,
-    callers: Mutex<Receiver<io::Result<Caller>>>,
+    callers: Mutex<Receiver<io::Result<Option<Caller>>>>,
+    /// Wakes those who wait for callers when there will be none.
+    waker: Callers,
     thread: Option<JoinHandle<()>>,
 }
 
+/// Callers on their way to those who accept them; `None`: there will be no more.
+type Callers = Sender<io::Result<Option<Caller>>>;
+
 /// What the accepting thread, the first-frame threads and sessions share.
-#[derive(Default)]
 struct Door {
+    address: SocketAddr,
     state: Mutex<DoorState>,
     changed: Condvar,
 }
@@ -47,7 +52,7 @@ struct Door {
 #[derive(Default)]
 struct DoorState {
     stopped: bool,
-    /// Running sessions, by the token that their lanes bring.
+    /// Sessions that run or may yet be admitted, by the token that their lanes bring.
     sessions: HashMap<Token, Queue>,
     /// Connections that have not said what they are, to be closed on stop.
     half_open: HashMap<u64, TcpStream>,
@@ -62,6 +67,19 @@ impl Door {
     fn is_stopped(&self) -> bool {
         self.lock().stopped
     }
+
+    /// Nobody needs a connection any more: stopped, and no session waits for lanes.
+    fn is_closed(&self) -> bool {
+        let state = self.lock();
+        state.stopped && state.sessions.is_empty()
+    }
+
+    /// The accepting thread sleeps in a system call that only a connection ends.
+    fn wake(&self) {
+        self.changed.notify_all();
+        // Whoever can't be reached is not asleep.
+        let _ = TcpStream::connect_timeout(&reachable(self.address), Duration::from_secs(1));
+    }
 }
 
 /// Keeps a session's token valid until dropped.
@@ -73,6 +91,9 @@ struct Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.door.lock().sessions.remove(&self.token);
+        if self.door.is_closed() {
+            self.door.wake();
+        }
     }
 }
 
@@ -84,15 +105,15 @@ impl Listener {
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        let door = Arc::new(Door::default());
-        let (sender, callers) = channel();
+        let door = Arc::new(Door { address, state: Mutex::default(), changed: Condvar::new() });
+        let (waker, callers) = channel();
         let thread = {
-            let door = Arc::clone(&door);
+            let (door, sender) = (Arc::clone(&door), waker.clone());
             thread::Builder::new()
                 .name("longhaul-accept".into())
                 .spawn(move || accept(&listener, &door, &sender))?
         };
-        Ok(Self { address, door, callers: Mutex::new(callers), thread: Some(thread) })
+        Ok(Self { address, door, callers: Mutex::new(callers), waker, thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -108,37 +129,42 @@ impl Listener {
     /// If the listening socket failed for good.
     pub fn accept(&self) -> io::Result<Option<Caller>> {
         let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
+        while !self.door.is_stopped() {
             match callers.recv() {
-                Ok(Ok(caller)) if self.door.is_stopped() => drop(caller),
-                Ok(Ok(caller)) => return Ok(Some(caller)),
+                Ok(Ok(Some(caller))) if !self.door.is_stopped() => return Ok(Some(caller)),
+                Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(error),
                 Err(_) => return Ok(None),
             }
         }
+        Ok(None)
     }
 
-    /// Ends the listening, from any thread: no new sessions. Running ones go on, without new lanes.
+    /// Ends the listening, from any thread: no new sessions. Running ones go on, and their lanes still
+    /// come in; the address is free when the last of them has ended.
     pub fn stop(&self) {
         let mut state = self.door.lock();
         if std::mem::replace(&mut state.stopped, true) {
             return;
         }
-        for stream in state.half_open.values() {
-            // Gone already is as good as closed.
-            let _ = stream.shutdown(Shutdown::Both);
+        if state.sessions.is_empty() {
+            for stream in state.half_open.values() {
+                // Gone already is as good as closed.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
         }
         drop(state);
-        self.door.changed.notify_all();
-        // The accepting thread sleeps in a system call that only a connection ends.
-        let _ = TcpStream::connect_timeout(&reachable(self.address), Duration::from_secs(1));
+        // Those who wait hear of it; if nobody does, so much the better.
+        let _ = self.waker.send(Ok(None));
+        self.door.wake();
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         self.stop();
-        if let Some(thread) = self.thread.take() {
+        // With sessions running it ends by itself, after the last of them.
+        if let Some(thread) = self.thread.take().filter(|_| self.door.is_closed()) {
             // It has no result, and a panic in it was reported when it happened.
             let _ = thread.join();
         }
@@ -156,9 +182,9 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn accept(listener: &TcpListener, door: &Arc<Door>, callers: &Sender<io::Result<Caller>>) {
+fn accept(listener: &TcpListener, door: &Arc<Door>, callers: &Callers) {
     let mut pause = Duration::from_millis(10);
-    while !door.is_stopped() {
+    while !door.is_closed() {
         match listener.accept() {
             Ok((stream, peer)) => {
                 pause = Duration::from_millis(10);
@@ -188,10 +214,10 @@ fn is_fatal(error: &io::Error) -> bool {
 }
 
 /// Gives a new connection a thread that reads its first frame.
-fn greet(stream: TcpStream, peer: SocketAddr, door: &Arc<Door>, callers: &Sender<io::Result<Caller>>) {
+fn greet(stream: TcpStream, peer: SocketAddr, door: &Arc<Door>, callers: &Callers) {
     let Ok(watched) = stream.try_clone() else { return };
     let mut state = door.lock();
-    if state.stopped {
+    if state.stopped && state.sessions.is_empty() {
         return;
     }
     if state.half_open.len() >= HALF_OPEN {
@@ -265,12 +291,17 @@ fn sort(
     peer: SocketAddr,
     first: &Result<First, SessionError>,
     door: &Arc<Door>,
-    callers: &Sender<io::Result<Caller>>,
+    callers: &Callers,
 ) {
     match first {
         Ok(First::Init(init)) => {
-            // Nobody waits for callers any more: the connection closes.
-            let _ = callers.send(Ok(Caller { stream, peer, init: *init, door: Arc::clone(door) }));
+            if let Some((registration, queue, messages)) = register(door) {
+                let caller = Caller { stream, peer, init: *init, registration, queue, messages };
+                // Nobody waits for callers any more: the connection closes.
+                let _ = callers.send(Ok(Some(caller)));
+            } else {
+                tracing::debug!(%peer, "a session was opened after the listening had ended");
+            }
         }
         Ok(First::Attach(attach)) => {
             let session = door.lock().sessions.get(&attach.token).cloned();
@@ -290,6 +321,24 @@ fn sort(
     }
 }
 
+/// A fresh token, by which the lanes of a session find it from now on; none once stopped.
+fn register(door: &Arc<Door>) -> Option<(Registration, Queue, Receiver<Message>)> {
+    let mut token = [0; 16];
+    if let Err(error) = getrandom::fill(&mut token) {
+        tracing::error!(%error, "no randomness for a token");
+        return None;
+    }
+    let token = Token(token);
+    let (queue, messages) = queue();
+    let mut state = door.lock();
+    if state.stopped {
+        return None;
+    }
+    state.sessions.insert(token, queue.clone());
+    drop(state);
+    Some((Registration { door: Arc::clone(door), token }, queue, messages))
+}
+
 fn turn_away(mut stream: TcpStream, error: &SessionError) {
     let mut words = [0; 2 * APP_WORDS];
     let len = longhaul_core::session::refusal(error, Side::Provider, &mut words);
@@ -307,7 +356,9 @@ pub struct Caller {
     stream: TcpStream,
     peer: SocketAddr,
     init: Init,
-    door: Arc<Door>,
+    registration: Registration,
+    queue: Queue,
+    messages: Receiver<Message>,
 }
 
 impl Caller {
@@ -365,21 +416,16 @@ impl Caller {
         control: &Arc<Control>,
     ) -> Result<Summary, TransferError> {
         let internal = |error: String| TransferError::new(Reason::Internal, side, Phase::Init, error);
-        let mut token = [0; 16];
-        getrandom::fill(&mut token).map_err(|error| internal(error.to_string()))?;
-        let token = Token(token);
-        let (queue, messages) = queue();
-        self.door.lock().sessions.insert(token, queue.clone());
-        let registration = Registration { door: Arc::clone(&self.door), token };
+        let token = self.registration.token;
         let connection = Connection::tcp(self.stream).map_err(|error| internal(error.to_string()))?;
         let setup = Setup {
             options,
             pool,
             control,
-            lanes: Lanes::Attach { token, _registration: Box::new(registration) },
+            lanes: Lanes::Attach { token, _registration: Box::new(self.registration) },
             init: Some(self.init),
-            queue,
-            messages,
+            queue: self.queue,
+            messages: self.messages,
         };
         driver::run(side, role, connection, setup)
     }
