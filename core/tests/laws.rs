@@ -86,8 +86,8 @@ fn task(items: u64) -> Task<'static> {
         lanes: 2,
         chunk: ChunkLen::DEFAULT,
         items,
-        bytes: Some(1 << 30),
-        allocated: 1 << 30,
+        bytes: Some(items << 30),
+        allocated: items << 30,
         snapshot: SnapshotId::default(),
         app_meta: b"",
     }

@@ -47,6 +47,8 @@ struct State {
     sessions: usize,
     /// Bytes that sessions use for tables of their own.
     charged: usize,
+    /// Threads that wait for a buffer: without any, nobody need be woken.
+    waiting: usize,
 }
 
 impl std::fmt::Debug for Page {
@@ -176,7 +178,9 @@ impl Share {
             if state.taken < capacity && self.0.held.load(Ordering::Relaxed) < fair {
                 break;
             }
+            state.waiting += 1;
             state = pool.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
         state.taken += 1;
         self.0.held.fetch_add(1, Ordering::Relaxed);
@@ -237,8 +241,11 @@ impl Drop for Buffer {
         state.taken -= 1;
         state.free.push(std::mem::take(&mut self.pages));
         self.share.0.held.fetch_sub(1, Ordering::Relaxed);
+        let waiting = state.waiting > 0;
         drop(state);
-        pool.freed.notify_all();
+        if waiting {
+            pool.freed.notify_all();
+        }
     }
 }
 

@@ -203,10 +203,12 @@ impl Control {
 
     /// Transports: `waker` is called when the transfer is cancelled.
     pub fn on_cancel(&self, waker: impl Fn() + Send + 'static) {
+        // Under the lock that `cancel` takes after it has set the flag: one of the two calls the waker.
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_cancelled() {
             waker();
         }
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(waker));
+        wakers.push(Box::new(waker));
     }
 
     /// Transports: the attempt that registered wakers is over.

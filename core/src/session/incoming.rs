@@ -71,6 +71,7 @@ pub(super) struct Terms {
     pub(super) small: bool,
     pub(super) max_retries: u8,
     pub(super) items: u64,
+    pub(super) bytes: Option<u64>,
 }
 
 pub(super) struct Incoming<const LANES: usize, const WINDOW: usize> {
@@ -313,6 +314,10 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         run_end: bool,
     ) -> Result<(), SessionError> {
         if self.takes(Kind::Hole, lane, id, attempt)? {
+            // What is small enough to travel with its offer travels whole.
+            if self.slot(id).open == NOT_OPEN {
+                return Err(misbehaved(Misbehaviour::Item(Kind::Hole, id)));
+            }
             if offset / RUN_LEN != (offset + (len - 1)) / RUN_LEN {
                 return Err(misbehaved(Misbehaviour::Offset(id, offset)));
             }
@@ -419,6 +424,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         if self.complete.is_some()
             || complete.items != u64::from(self.base)
             || complete.items != self.terms.items
+            || self.terms.bytes.is_some_and(|bytes| bytes != complete.bytes)
         {
             return Err(misbehaved(Misbehaviour::Count));
         }

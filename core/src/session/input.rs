@@ -178,7 +178,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         }
         let granted = self.terms.map_or(0, |terms| terms.lanes);
         if lane.0 == 0 || lane.0 > granted || self.lanes_up[lane.index()] {
-            return self.fail_with(SessionError::Misbehaved(Misbehaviour::WrongLane(Kind::Attach)));
+            return self.fail_by_peer(SessionError::Misbehaved(Misbehaviour::WrongLane(Kind::Attach)));
         }
         self.lanes_up[lane.index()] = true;
         self.attach[lane.index()] = self.dialler;
@@ -527,6 +527,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             small: task.small,
             max_retries: self.config.max_retries,
             items: task.items,
+            bytes: task.bytes,
         }));
         self.event(Event::Prepared);
         self.command(Command::Begin);

@@ -497,7 +497,7 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
 
     /// The joiner's grades; returns whether items were verified.
     pub(super) fn grades(&mut self, verified: u32, durable: u32) -> Result<bool, SessionError> {
-        if verified < self.base || verified > self.next || durable < self.durable {
+        if verified < self.base || verified > self.next || durable < self.durable || durable > verified {
             return Err(misbehaved(Misbehaviour::Item(Kind::Grades, ItemId(verified))));
         }
         let advanced = verified > self.base;

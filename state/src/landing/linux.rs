@@ -19,6 +19,7 @@ use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, linkat, symlinkat, sync
 use super::attributes::{
     Attributes, INCOMPLETE, STICKY, check_fresh, complete_already, link_name, not_open, set_attributes,
 };
+use super::dirty::FEW;
 use super::site::{LINKS, STATE, Site};
 use super::writeback::{self, Writeback};
 use super::{Destination, Executor, FileOp, OpError, OpReply, Probed, Rename, Space};
@@ -33,7 +34,10 @@ pub struct LinuxExecutor {
     /// The staged directory; none while the state is a file.
     root: Option<File>,
     links: Option<File>,
-    files: HashMap<ItemId, Arc<File>>,
+    files: HashMap<ItemId, (Name, Arc<File>)>,
+    /// Finished files that are not synced yet, while they are few: an error of writing back is reported
+    /// to a descriptor that was open when it happened, not to one opened afterwards.
+    unsynced_files: HashMap<Name, Arc<File>>,
     /// The directory used last: files come directory by directory.
     last: Option<(Box<[u8]>, OwnedFd)>,
     /// Bytes of small files that no sync has been asked for.
@@ -52,6 +56,7 @@ impl LinuxExecutor {
             root: None,
             links: None,
             files: HashMap::new(),
+            unsynced_files: HashMap::new(),
             last: None,
             unsynced: 0,
             writeback: None,
@@ -61,7 +66,7 @@ impl LinuxExecutor {
     /// The open file of an item.
     #[must_use]
     pub fn file(&self, id: ItemId) -> Option<Arc<File>> {
-        self.files.get(&id).map(Arc::clone)
+        self.files.get(&id).map(|(_, file)| Arc::clone(file))
     }
 
     fn inspect(&mut self) -> io::Result<OpReply> {
@@ -188,12 +193,12 @@ impl LinuxExecutor {
         if name.is_root() {
             self.site.note_staged(metadata.ino());
         }
-        self.files.insert(id, Arc::new(file));
+        self.files.insert(id, (name.clone(), Arc::new(file)));
         Ok(())
     }
 
     fn finish_file(&mut self, id: ItemId, len: u64, op: &Attributes) -> Result<(), OpError> {
-        let file = self.files.get(&id).ok_or_else(not_open)?;
+        let (_, file) = self.files.get(&id).ok_or_else(not_open)?;
         let metadata = file.metadata()?;
         if metadata.len() != len {
             file.set_len(len)?;
@@ -202,7 +207,9 @@ impl LinuxExecutor {
         if op.sync {
             file.sync_all().map_err(OpError::Durability)?;
         }
-        self.files.remove(&id);
+        if let Some((name, file)) = self.files.remove(&id).filter(|_| !op.sync) {
+            self.keep_unsynced(&name, file);
+        }
         Ok(())
     }
 
@@ -220,6 +227,7 @@ impl LinuxExecutor {
                 return file.sync_all().map_err(OpError::Durability);
             }
             self.write_back(content.len() as u64)?;
+            self.keep_unsynced(name, Arc::new(file));
             Ok(())
         })();
         if result.is_err() {
@@ -227,6 +235,14 @@ impl LinuxExecutor {
             let _ = self.unlink(name);
         }
         result
+    }
+
+    /// Keeps a finished file open until it is synced, unless there are so many that one sync of the file
+    /// system will do.
+    fn keep_unsynced(&mut self, name: &Name, file: Arc<File>) {
+        if self.unsynced_files.len() < FEW {
+            self.unsynced_files.insert(name.clone(), file);
+        }
     }
 
     /// Has the disk begin with what was written, once it is enough.
@@ -377,7 +393,7 @@ impl Executor for LinuxExecutor {
             FileOp::MakeStaging => self.make_staging()?,
             FileOp::MakeStagedRoot => self.make_staged_root()?,
             FileOp::CreateFile { id, name } => self.create_file(*id, name)?,
-            FileOp::Allocate { id, len } => allocate(self.files.get(id).ok_or_else(not_open)?, *len)?,
+            FileOp::Allocate { id, len } => allocate(&self.files.get(id).ok_or_else(not_open)?.1, *len)?,
             FileOp::FinishFile { id, len, mode, mtime, sync } => {
                 self.finish_file(*id, *len, &Attributes { mode: *mode, mtime: *mtime, sync: *sync })?;
             }
@@ -386,6 +402,7 @@ impl Executor for LinuxExecutor {
             }
             FileOp::RemoveFile { id, name } => {
                 self.files.remove(id);
+                self.unsynced_files.remove(name);
                 self.unlink(name)?;
             }
             FileOp::MakeParents { name } => self.make_parents(name)?,
@@ -398,9 +415,15 @@ impl Executor for LinuxExecutor {
             }
             FileOp::KeepLink { id, name } => self.keep_link(*id, name)?,
             FileOp::HardLink { to, name } => self.hard_link(*to, name)?,
-            FileOp::SyncFile { name } => self.open_staged(name, OFlag::O_RDONLY)?.sync_all()?,
+            FileOp::SyncFile { name } => match self.unsynced_files.remove(name) {
+                Some(file) => file.sync_all()?,
+                None => self.open_staged(name, OFlag::O_RDONLY)?.sync_all()?,
+            },
             FileOp::SyncDirectory { name } => self.open_staged(name, OFlag::O_DIRECTORY)?.sync_all()?,
-            FileOp::SyncTree => self.sync_tree()?,
+            FileOp::SyncTree => {
+                self.unsynced_files.clear();
+                self.sync_tree()?;
+            }
             FileOp::SyncStaging => opened(self.staging.as_ref())?.sync_all()?,
             FileOp::SyncParent => opened(self.parent.as_ref())?.sync_all()?,
             FileOp::Publish { how } => self.publish(*how)?,
@@ -410,6 +433,7 @@ impl Executor for LinuxExecutor {
             }
             FileOp::RemoveStaging { leftover } => {
                 self.files.clear();
+                self.unsynced_files.clear();
                 self.writeback = None;
                 (self.last, self.links, self.root, self.staging) = (None, None, None, None);
                 self.site.remove_staging(*leftover)?;

@@ -50,11 +50,12 @@ pub(crate) enum Report {
     /// The sink failed.
     Failed(SinkError),
     /// A chunk could not be written.
-    WriteFailed { id: ItemId, error: std::io::Error },
+    WriteFailed { id: ItemId, file: Arc<File>, error: std::io::Error },
 }
 
 /// An item that arrives with its offer: small, on one lane.
 struct Eager {
+    attempt: u8,
     item: Item,
     pieces: Vec<Bytes>,
     run: Option<RunSum>,
@@ -62,6 +63,7 @@ struct Eager {
 
 /// An item that was opened before its content came.
 struct Open {
+    attempt: u8,
     item: Item,
     place: Option<Place>,
     fold: Box<ItemFold>,
@@ -80,12 +82,14 @@ pub(crate) struct Join {
     eager: HashMap<ItemId, Eager>,
     open: HashMap<ItemId, Open>,
     /// The item whose offer was handled last, until its command comes.
-    offered: Option<(ItemId, bool, Item)>,
+    offered: Option<(ItemId, bool, u8, Item)>,
     /// For the sink thread, sent as one batch.
     batch: Vec<SinkOp>,
     summed: Option<(u64, u64, Root)>,
     caveat: Option<&'static str>,
     disk_activity: u64,
+    /// The sink prepares, syncs or publishes: calls that may rightly take long, while the disk moves.
+    at_disk: bool,
 }
 
 /// What disk threads are started with.
@@ -110,6 +114,7 @@ impl Join {
             summed: None,
             caveat: None,
             disk_activity: disk::activity().unwrap_or(0),
+            at_disk: false,
         }
     }
 
@@ -132,9 +137,12 @@ impl Join {
                     items: task.items,
                     bytes: task.bytes,
                 });
+                self.at_disk = true;
                 self.batch.push(SinkOp::Begin { survey, integrity: task.integrity });
             }
-            Frame::Offer { id, eager, item, .. } => self.offered = Some((*id, *eager, Item::from(item))),
+            Frame::Offer { id, eager, attempt, item } => {
+                self.offered = Some((*id, *eager, *attempt, Item::from(item)));
+            }
             Frame::Data { id, offset, len, .. } => {
                 let receive = io.machine.poll_receive(lane);
                 let wanted = receive.is_some() && io.machine.handle_payload(lane, *len, inbound.crc, io.now);
@@ -148,7 +156,8 @@ impl Join {
                 if matches!(frame, Frame::Hole { .. }) {
                     io.control.add_bytes(*len, 0);
                 }
-                if let Some(run) = inbound.run {
+                let attempt = inbound.header.flags.attempt();
+                if let Some(run) = inbound.run.filter(|_| self.is_attempt(*id, attempt)) {
                     self.run(*id, *run, io)?;
                 }
             }
@@ -196,6 +205,12 @@ impl Join {
         Ok(())
     }
 
+    /// Whether frames of `attempt` belong to the item as it comes now: others were dropped.
+    fn is_attempt(&self, id: ItemId, attempt: u8) -> bool {
+        let eager = self.eager.get(&id).map(|eager| eager.attempt);
+        eager.or_else(|| self.open.get(&id).map(|open| open.attempt)) == Some(attempt)
+    }
+
     fn run(&mut self, id: ItemId, run: RunSum, io: &Io<'_>) -> Result<(), TransferError> {
         if let Some(eager) = self.eager.get_mut(&id) {
             eager.run = Some(run);
@@ -210,15 +225,7 @@ impl Join {
             // The sink heard of the task with its frame.
             Command::Begin => {}
             Command::Open { id } => self.open(id, io)?,
-            Command::Hole { id, offset, len, .. } => {
-                if let Some(eager) = self.eager.get_mut(&id) {
-                    let zeros = vec![0; usize::try_from(len).unwrap_or(0)];
-                    let end = zeros.len();
-                    eager.pieces.push(Bytes::Memory(zeros.into(), 0..end));
-                } else {
-                    self.batch.push(SinkOp::Hole { id, offset, len });
-                }
-            }
+            Command::Hole { id, offset, len, .. } => self.batch.push(SinkOp::Hole { id, offset, len }),
             Command::Finish { id, size, checksum } => {
                 if self.eager.contains_key(&id) {
                     self.finish_eager(id, size, &checksum, io);
@@ -236,6 +243,7 @@ impl Join {
             Command::SumUp => self.batch.push(SinkOp::SumUp),
             Command::MakeDurable => {
                 self.disk_activity = disk::activity().unwrap_or(0);
+                self.at_disk = true;
                 self.batch.push(SinkOp::Sync);
             }
             _ => return Err(defect(io, "a provider's command at a joiner")),
@@ -245,7 +253,7 @@ impl Join {
     }
 
     fn open(&mut self, id: ItemId, io: &Io<'_>) -> Result<(), TransferError> {
-        let Some((offered, eager, item)) = self.offered.take() else {
+        let Some((offered, eager, attempt, item)) = self.offered.take() else {
             return Err(defect(io, "an item is to be opened that was not offered"));
         };
         debug_assert_eq!(offered, id, "commands are drained after every frame");
@@ -253,11 +261,11 @@ impl Join {
         if !has_content {
             self.batch.push(SinkOp::Put { id, item, pieces: Vec::new(), size: 0, checksum: Checksum::None });
         } else if eager {
-            self.eager.insert(id, Eager { item, pieces: Vec::new(), run: None });
+            self.eager.insert(id, Eager { attempt, item, pieces: Vec::new(), run: None });
         } else {
             self.batch.push(SinkOp::Open { id, item: item.clone() });
             let fold = Box::new(ItemFold::new(self.integrity));
-            self.open.insert(id, Open { item, place: None, fold, writes: 0, end: None });
+            self.open.insert(id, Open { attempt, item, place: None, fold, writes: 0, end: None });
         }
         Ok(())
     }
@@ -290,7 +298,10 @@ impl Join {
 
     pub(super) fn handle(&mut self, report: Report, io: &mut Io<'_>) -> Result<(), TransferError> {
         match report {
-            Report::Begun => io.machine.handle_begun(io.now),
+            Report::Begun => {
+                self.at_disk = false;
+                io.machine.handle_begun(io.now);
+            }
             Report::Opened { id, place } => {
                 if let Some(open) = self.open.get_mut(&id) {
                     open.place = Some(place);
@@ -321,6 +332,7 @@ impl Join {
                 }
             }
             Report::Synced { caveat } => {
+                self.at_disk = false;
                 self.caveat = caveat;
                 io.machine.handle_durable(io.now);
             }
@@ -332,8 +344,13 @@ impl Join {
                 }
             }
             Report::Failed(error) => return Err(TransferError::sink(error, io.machine.phase())),
-            Report::WriteFailed { id, error } => {
-                let name = self.open.get(&id).map(|open| open.item.name.clone()).unwrap_or_default();
+            Report::WriteFailed { id, file, error } => {
+                let current = |place: &Place| matches!(place, Place::File(open) if Arc::ptr_eq(open, &file));
+                let Some(open) = self.open.get(&id).filter(|open| open.place.as_ref().is_some_and(current))
+                else {
+                    return Ok(());
+                };
+                let name = open.item.name.clone();
                 return Err(TransferError::sink(SinkError::io(name, "write", error), Phase::Stream));
             }
         }
@@ -359,7 +376,7 @@ impl Join {
 
     /// Whether the disk has moved since this was asked last, while we wait for it: a sync may take long.
     pub(super) fn disk_progress(&mut self) -> u64 {
-        let waiting = self.lander.is_busy() || self.open.values().any(|open| open.writes > 0);
+        let waiting = self.at_disk || self.open.values().any(|open| open.writes > 0);
         if !waiting {
             return 0;
         }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant as Clock};
 use longhaul_core::id::{Lane, Token};
 use longhaul_core::integrity::Integrity;
 use longhaul_core::item::ItemName;
-use longhaul_core::reason::{Reason, Side};
+use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::{self, Command, Session, SessionError, State};
 use longhaul_core::time::Instant;
 use longhaul_core::wire::{ChunkLen, FRAME_MAX, Failed, Frame, Init, Kind};
@@ -45,6 +45,9 @@ const REASON: Duration = Duration::from_secs(1);
 const BATCH: usize = 32;
 /// Buffers for lanes that carry control: each idle reader holds one, lane 0 may have some on the way.
 const RESERVED: usize = LANES + 3;
+/// Longer than any control frame.
+const CONTROL_CHUNK: ChunkLen = ChunkLen::new(32 << 10).expect("a power of two in range");
+const _: () = assert!(FRAME_MAX <= CONTROL_CHUNK.bytes() as usize);
 
 /// Whose part of a session this side plays.
 pub(crate) enum Role {
@@ -129,14 +132,19 @@ pub(crate) fn run(
         Ok(machine) => machine,
         Err(error) => {
             refuse(&error, side, connection);
-            return Err(TransferError::session(error, side, longhaul_core::reason::Phase::Init));
+            return Err(TransferError::session(error, side, Phase::Init));
         }
+    };
+    // A provider receives control frames alone; a joiner a small state's payload too.
+    let reserved = match side {
+        Side::Provider => CONTROL_CHUNK,
+        Side::Joiner => ChunkLen::DEFAULT,
     };
     let shared = Shared {
         queue: setup.queue.clone(),
         threads: Threads::default(),
         share: setup.pool.share(),
-        reserved: Pool::reserved(ChunkLen::DEFAULT, RESERVED).share(),
+        reserved: Pool::reserved(reserved, RESERVED).share(),
         control: Arc::clone(setup.control),
     };
     let wake = setup.queue.clone();
@@ -252,6 +260,7 @@ impl Driver<'_> {
             }
             Message::WriterEnded { .. } => {}
             Message::LaneUp { lane, connection } => self.lane_up(lane, connection, now),
+            Message::DialFailed { .. } if self.machine.state() == State::Installing => {}
             Message::DialFailed { lane, error } => {
                 let message = format!("{lane} could not be dialled: {error}");
                 self.fail(TransferError::new(
@@ -468,7 +477,7 @@ impl Driver<'_> {
                     end.building.payload(provide.payload(lane, &payload));
                 }
             }
-            end.flush();
+            moved |= end.flush();
         }
         moved && self.side == Side::Provider
     }
@@ -521,7 +530,11 @@ impl Driver<'_> {
             tracing::warn!("threads of an ended session are still busy in a system call or in user code");
         }
         let phase = self.machine.phase();
-        if let Some(error) = self.machine.failure() {
+        // Everything was sent, verified and agreed, and then the peer was lost: it may have published.
+        let lost =
+            matches!(self.machine.failure(), Some(SessionError::LaneLost(_) | SessionError::Stalled { .. }));
+        let unconfirmed = self.side == Side::Provider && phase == Phase::Complete && lost;
+        if let Some(error) = self.machine.failure().filter(|_| !unconfirmed) {
             return Err(self.error.unwrap_or_else(|| TransferError::session(error, self.side, phase)));
         }
         let stats = self.shared.control.stats();
@@ -533,7 +546,7 @@ impl Driver<'_> {
             retries: stats.retries,
             integrity: terms.map_or(Integrity::None, |terms| terms.integrity),
             root: summary.root,
-            confirmed: true,
+            confirmed: !unconfirmed,
             caveat: summary.caveat,
             peer: self.machine.peer().unwrap_or_default(),
         })

@@ -55,16 +55,17 @@ impl LaneEnd {
         self.under_way < BURSTS && self.building.len() < BURST_BYTES
     }
 
-    /// Hands what was built to the writer, if it has room.
-    pub(crate) fn flush(&mut self) {
+    /// Hands what was built to the writer, if it has room; `true` if it did.
+    pub(crate) fn flush(&mut self) -> bool {
         if self.building.is_empty() || self.under_way >= BURSTS {
-            return;
+            return false;
         }
         let burst = std::mem::take(&mut self.building);
         // A writer that has ended has said why; the driver will hear of it.
         if self.writer.as_ref().is_some_and(|writer| writer.send(burst)) {
             self.under_way += 1;
         }
+        true
     }
 
     /// A burst was written.

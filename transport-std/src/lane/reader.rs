@@ -7,6 +7,7 @@
 
 use std::io::{self, Read};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use longhaul_core::id::{ItemId, Lane};
@@ -43,13 +44,16 @@ pub(super) fn start(
 ) {
     threads.spawn(format!("longhaul-read-{}", lane.0), move || {
         let mut reader = Reader { lane, input, share, hasher: LaneHasher::new(integrity), queue };
-        let ended = reader.run();
+        let queue = reader.queue.clone();
+        let Ok(ended) = catch_unwind(AssertUnwindSafe(|| reader.run())) else {
+            return queue.send(Message::Panicked("a lane's reader"));
+        };
         let message = match ended {
             Ended::Stopped => return,
             Ended::Io(error) => Message::LaneEnded { lane, error },
             Ended::Invalid(error) => Message::Invalid { error },
         };
-        reader.queue.send(message);
+        queue.send(message);
     });
 }
 
@@ -156,9 +160,11 @@ impl Reader {
             filling.buffer.copy_within(start..end, 0);
             (filling.buffer, end - start)
         } else {
-            let mut buffer = self.buffer()?;
-            buffer[..end - start].copy_from_slice(&filling.buffer[start..end]);
+            // Handed on before another is asked for: nobody waits for a buffer with one in hand.
+            let carried = filling.buffer[start..end].to_vec();
             self.deliver(filling.buffer, filling.frames);
+            let mut buffer = self.buffer()?;
+            buffer[..carried.len()].copy_from_slice(&carried);
             (buffer, end - start)
         };
         while have < len {
@@ -237,29 +243,32 @@ impl LaneHasher {
             Kind::Data if self.integrity != Integrity::None => {
                 let sum = crc32c(bytes);
                 crc = Some(sum);
-                if let Some(hasher) = self.continued(&header, bytes.len() as u64) {
-                    hasher.update(bytes, sum);
-                    run = self.ended(&header, bytes.len() as u64);
+                if let Some(at) = self.continued(&header, bytes.len() as u64) {
+                    self.runs[at].2.update(bytes, sum);
+                    run = self.ended(at, &header);
                 }
             }
             Kind::Hole if self.integrity != Integrity::None => {
                 if let Frame::Hole { len, .. } = Frame::parse(&header, bytes)?
-                    && let Some(hasher) = self.continued(&header, len)
+                    && let Some(at) = self.continued(&header, len)
                 {
-                    hasher.update_hole(len);
-                    run = self.ended(&header, len);
+                    self.runs[at].2.update_hole(len);
+                    run = self.ended(at, &header);
                 }
             }
             // A run that nothing else ended: a stream's last.
-            Kind::End => run = self.taken(header.item).and_then(RunHasher::finish),
+            Kind::End => {
+                let ends =
+                    |run: &(ItemId, u8, RunHasher)| run.0 == header.item && run.1 == header.flags.attempt();
+                run = self.runs.iter().rposition(ends).and_then(|at| self.runs.remove(at).2.finish());
+            }
             _ => {}
         }
         Ok(Inbound { header, body, crc, run: run.map(Box::new) })
     }
 
-    /// The hasher of the run that these bytes continue or begin; none if they do neither: the session
-    /// will refuse them.
-    fn continued(&mut self, header: &Header, len: u64) -> Option<&mut RunHasher> {
+    /// Which run these bytes continue or begin; none if they do neither: the session will refuse them.
+    fn continued(&mut self, header: &Header, len: u64) -> Option<usize> {
         let attempt = header.flags.attempt();
         let last = header.offset.checked_add(len - 1)?;
         if header.offset / RUN_LEN != last / RUN_LEN {
@@ -268,30 +277,63 @@ impl LaneHasher {
         let continued = self.runs.iter().position(|(id, tried, hasher)| {
             *id == header.item && *tried == attempt && hasher.next_offset() == header.offset
         });
-        let at = match continued {
-            Some(at) => at,
-            None if header.offset.is_multiple_of(RUN_LEN) => {
-                if self.runs.len() == RUNS {
-                    self.runs.remove(0);
-                }
-                self.runs.push((header.item, attempt, RunHasher::new(self.integrity, header.offset)));
-                self.runs.len() - 1
-            }
-            None => return None,
-        };
-        self.runs.get_mut(at).map(|(_, _, hasher)| hasher)
-    }
-
-    /// The hasher of the item's run that came last.
-    fn taken(&mut self, id: ItemId) -> Option<RunHasher> {
-        let at = self.runs.iter().rposition(|run| run.0 == id)?;
-        Some(self.runs.remove(at).2)
-    }
-
-    fn ended(&mut self, header: &Header, len: u64) -> Option<RunSum> {
-        if header.flags.has(Flags::RUN_END) || (header.offset + len).is_multiple_of(RUN_LEN) {
-            return self.taken(header.item).and_then(RunHasher::finish);
+        if continued.is_some() {
+            return continued;
         }
-        None
+        if !header.offset.is_multiple_of(RUN_LEN) {
+            return None;
+        }
+        // What is left of attempts that failed will not be continued.
+        self.runs.retain(|run| run.0 != header.item || run.1 == attempt);
+        if self.runs.len() == RUNS {
+            self.runs.remove(0);
+        }
+        self.runs.push((header.item, attempt, RunHasher::new(self.integrity, header.offset)));
+        Some(self.runs.len() - 1)
+    }
+
+    /// The sum of the run at `at`, if these bytes were its last.
+    fn ended(&mut self, at: usize, header: &Header) -> Option<RunSum> {
+        let ends = header.flags.has(Flags::RUN_END) || self.runs[at].2.next_offset().is_multiple_of(RUN_LEN);
+        if ends { self.runs.remove(at).2.finish() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longhaul_core::integrity::Checksum;
+    use longhaul_core::wire::End;
+
+    fn frame(hasher: &mut LaneHasher, frame: &Frame<'_>, payload: &[u8]) -> Option<RunSum> {
+        let mut bytes = vec![0; 4096];
+        let len = frame.emit(&mut bytes).unwrap();
+        let header = Header::parse(bytes.first_chunk().unwrap()).unwrap();
+        let body = if payload.is_empty() { &bytes[HEADER_LEN..len] } else { payload };
+        hasher.frame(header, body, 0..body.len()).unwrap().run.map(|run| *run)
+    }
+
+    fn data(attempt: u8, offset: u64, run_end: bool) -> Frame<'static> {
+        Frame::Data { id: ItemId(1), attempt, offset, len: 4, run_end, crc: Some(0) }
+    }
+
+    #[test]
+    fn what_an_attempt_left_behind_never_counts_for_the_next() {
+        let mut hasher = LaneHasher::new(Integrity::Crc32c);
+        assert_eq!(frame(&mut hasher, &data(0, 0, false), b"left"), None);
+        let whole = frame(&mut hasher, &data(1, 0, true), b"good").unwrap();
+        assert_eq!((whole.start, whole.len), (0, 4));
+        let end = End { size: 4, checksum: Checksum::Crc32c(0) };
+        assert_eq!(frame(&mut hasher, &Frame::End { id: ItemId(1), attempt: 1, end }, b""), None);
+    }
+
+    #[test]
+    fn pieces_in_no_order_that_a_session_allows_panic_nowhere() {
+        let mut hasher = LaneHasher::new(Integrity::Crc32c);
+        let run = RUN_LEN;
+        for (offset, len) in [(0, run - 1), (run, 1), (run - 1, 1), (run, 1), (u64::MAX - 1, 1), (1, run)] {
+            let hole = Frame::Hole { id: ItemId(1), attempt: 0, offset, len, run_end: false };
+            let _ = frame(&mut hasher, &hole, b"");
+        }
     }
 }

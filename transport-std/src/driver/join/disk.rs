@@ -28,7 +28,7 @@ pub(super) fn start(lane: Lane, ops: Receiver<DiskOp>, queue: &Queue, threads: &
             drop(bytes);
             let report = match written {
                 Ok(()) => Report::Written { id, file },
-                Err(error) => Report::WriteFailed { id, error },
+                Err(error) => Report::WriteFailed { id, file, error },
             };
             queue.send(Message::FromSink(report));
         }

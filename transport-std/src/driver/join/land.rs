@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use longhaul_core::id::ItemId;
@@ -35,14 +35,13 @@ pub(super) enum SinkOp {
 /// The driver's end of the sink thread.
 pub(super) struct Lander {
     batches: Option<Sender<Vec<SinkOp>>>,
-    under_way: Arc<AtomicUsize>,
     failed: Arc<AtomicBool>,
 }
 
 impl Lander {
     pub(super) fn start(sink: Box<dyn Sink>, shared: &Shared) -> Self {
         let (batches, receiver) = channel();
-        let (under_way, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let failed = Arc::new(AtomicBool::new(false));
         let mut thread = SinkThread {
             sink,
             root: RootBuilder::new(Integrity::None),
@@ -51,21 +50,16 @@ impl Lander {
             control: Arc::clone(&shared.control),
             published: false,
         };
-        let (counted, gave_up) = (Arc::clone(&under_way), Arc::clone(&failed));
-        shared.threads.spawn("longhaul-sink".into(), move || thread.run(&receiver, &counted, &gave_up));
-        Self { batches: Some(batches), under_way, failed }
+        let gave_up = Arc::clone(&failed);
+        shared.threads.spawn("longhaul-sink".into(), move || thread.run(&receiver, &gave_up));
+        Self { batches: Some(batches), failed }
     }
 
     pub(super) fn send(&self, batch: Vec<SinkOp>) {
         if let Some(batches) = &self.batches {
-            self.under_way.fetch_add(1, Ordering::Relaxed);
             // A thread that has ended has reported why.
             let _ = batches.send(batch);
         }
-    }
-
-    pub(super) fn is_busy(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) > 0
     }
 
     /// No more comes; what was not published is given up.
@@ -101,7 +95,7 @@ impl Progress for SyncProgress<'_> {
 }
 
 impl SinkThread {
-    fn run(&mut self, batches: &Receiver<Vec<SinkOp>>, under_way: &AtomicUsize, failed: &AtomicBool) {
+    fn run(&mut self, batches: &Receiver<Vec<SinkOp>>, failed: &AtomicBool) {
         let mut landed = Vec::new();
         while let Ok(batch) = batches.recv() {
             for op in batch {
@@ -122,7 +116,6 @@ impl SinkThread {
                 }
             }
             self.report(&mut landed);
-            under_way.fetch_sub(1, Ordering::Relaxed);
         }
         self.give_up();
     }

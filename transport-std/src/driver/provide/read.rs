@@ -204,7 +204,12 @@ impl ReadThread {
 fn fill(content: &dyn Content, offset: u64, buffer: &mut [u8]) -> Result<Piece, SourceError> {
     let mut filled = 0;
     while filled < buffer.len() {
+        let room = buffer.len() - filled;
         match content.read_at(offset + filled as u64, &mut buffer[filled..])? {
+            Piece::Data(0) | Piece::Hole(0) => return Err(SourceError::user("a read moved nothing")),
+            Piece::Data(read) if read > room => {
+                return Err(SourceError::user("a read claims more than was asked for"));
+            }
             Piece::Data(read) => filled += read,
             other if filled == 0 => return Ok(other),
             _ => break,

@@ -275,6 +275,10 @@ fn read_small(
     let mut filled = 0;
     while filled < into.len() {
         match content.read_at(filled as u64, &mut into[filled..])? {
+            Piece::Data(0) | Piece::Hole(0) => return Err(SourceError::user("a read moved nothing")),
+            Piece::Data(read) if read > into.len() - filled => {
+                return Err(SourceError::user("a read claims more than was asked for"));
+            }
             Piece::Data(read) => filled += read,
             Piece::Hole(len) => {
                 let end = into.len().min(filled + usize::try_from(len).unwrap_or(usize::MAX));
