@@ -35,6 +35,8 @@ pub(crate) enum Message {
     Work(u64),
     /// A helper thread panicked: a user's source or sink, or a defect.
     Panicked(&'static str),
+    /// A helper thread ended without a report of its own, or never began.
+    HelperLost(&'static str),
     /// From a provider's helpers.
     FromSource(provide::Report),
     /// From a joiner's helpers.

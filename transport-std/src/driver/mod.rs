@@ -142,7 +142,7 @@ pub(crate) fn run(
     };
     let shared = Shared {
         queue: setup.queue.clone(),
-        threads: Threads::default(),
+        threads: Threads::new(setup.queue.clone()),
         share: setup.pool.share(),
         reserved: Pool::reserved(reserved, RESERVED).share(),
         control: Arc::clone(setup.control),
@@ -283,6 +283,9 @@ impl Driver<'_> {
                 self.fail(TransferError::new(Reason::Cancelled, self.side, self.machine.phase(), words));
             }
             Message::Work(more) => self.machine.handle_work(more, now),
+            Message::HelperLost(how) => {
+                self.fail(TransferError::new(Reason::Internal, self.side, self.machine.phase(), how));
+            }
             Message::Panicked(what) => self.fail(TransferError::new(
                 Reason::Internal,
                 self.side,
