@@ -22,6 +22,7 @@
 //! | [`plan`] | the machine over the reports of sessions that alone commands install |
 //! | [`reason`] | why something failed, where, and on whose side |
 //! | [`time`] | the instants that drivers pass in |
+//! | [`transitions`] | the declared transitions of all machines, as tables |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -35,4 +36,5 @@ pub mod plan;
 pub mod reason;
 pub mod session;
 pub mod time;
+pub mod transitions;
 pub mod wire;
