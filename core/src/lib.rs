@@ -14,6 +14,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`digest`] | which messages a state contains: sequence numbers, digests and their algebra |
 //! | [`id`] | identifiers: members, transfers, items, epochs |
 //! | [`item`] | what an item is: names, kinds, attributes, versions |
 //! | [`integrity`] | checksums of chunks, items and whole states, and their algebra |
@@ -29,6 +30,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod digest;
 pub mod id;
 pub mod integrity;
 pub mod item;

@@ -10,7 +10,6 @@ mod land;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
@@ -21,7 +20,6 @@ use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::{Command, Receive};
 use longhaul_core::wire::Frame;
 use longhaul_state::item::Item;
-use longhaul_state::pool::Buffer;
 use longhaul_state::sink::{Place, Sink, SinkError};
 use longhaul_state::transfer::{Event, Stage, TransferError, survey_of};
 
@@ -123,7 +121,7 @@ impl Join {
         &mut self,
         lane: Lane,
         frame: &Frame<'_>,
-        buffer: &Arc<Buffer>,
+        payload: Option<Bytes>,
         inbound: Inbound,
         io: &mut Io<'_>,
     ) -> Result<(), TransferError> {
@@ -146,9 +144,9 @@ impl Join {
             Frame::Data { id, offset, len, .. } => {
                 let receive = io.machine.poll_receive(lane);
                 let wanted = receive.is_some() && io.machine.handle_payload(lane, *len, inbound.crc, io.now);
-                if wanted && matches!(receive, Some(Receive::Place(_))) {
+                if let (true, Some(Receive::Place(_)), Some(bytes)) = (wanted, receive, payload) {
                     io.control.add_bytes((*len).into(), (*len).into());
-                    self.payload(lane, *id, *offset, buffer, inbound.body, inbound.run, io)?;
+                    self.payload(lane, *id, *offset, bytes, inbound.run, io)?;
                 }
             }
             Frame::Hole { id, len, .. }
@@ -166,18 +164,15 @@ impl Join {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one payload")]
     fn payload(
         &mut self,
         lane: Lane,
         id: ItemId,
         offset: u64,
-        buffer: &Arc<Buffer>,
-        range: Range<usize>,
+        bytes: Bytes,
         run: Option<Box<RunSum>>,
         io: &Io<'_>,
     ) -> Result<(), TransferError> {
-        let bytes = Bytes::Buffer(Arc::clone(buffer), range);
         if let Some(run) = run {
             self.run(id, *run, io)?;
         }

@@ -10,13 +10,13 @@ use longhaul_core::wire::WireError;
 use longhaul_state::pool::Buffer;
 
 use super::{join, provide};
-use crate::lane::Inbound;
+use crate::lane::{Burst, Frames};
 use crate::stream::Connection;
 
 /// One report to a driver.
 pub(crate) enum Message {
     /// Frames came.
-    Inbound { lane: Lane, buffer: Arc<Buffer>, frames: Vec<Inbound> },
+    Inbound { lane: Lane, buffer: Buffer, frames: Frames },
     /// Bytes came that are no frames.
     Invalid { error: WireError },
     /// A connection ended (no error), or failed.
@@ -27,8 +27,8 @@ pub(crate) enum Message {
     LaneUp { lane: Lane, connection: Connection },
     /// It could not be dialled.
     DialFailed { lane: Lane, error: io::Error },
-    /// A burst was written.
-    Sent { lane: Lane, bytes: u64 },
+    /// A burst was written; it comes back empty.
+    Sent { lane: Lane, bytes: u64, burst: Burst },
     /// Someone cancelled the transfer.
     Cancel,
     /// Slow work has come so much further.

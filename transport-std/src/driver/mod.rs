@@ -19,14 +19,15 @@ use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::{self, Command, Session, SessionError, State};
 use longhaul_core::time::Instant;
 use longhaul_core::wire::{ChunkLen, FRAME_MAX, Failed, Frame, Init, Kind};
-use longhaul_state::pool::{Pool, Share};
+use longhaul_state::pool::{Buffer, Pool, Share};
 use longhaul_state::transfer::{Control, Event, Options, Stage, Summary, TransferError};
 
 pub(crate) use join::Join;
 pub(crate) use message::{Message, Queue, queue};
 pub(crate) use provide::Provide;
 
-use crate::lane::{Inbound, LaneEnd};
+use crate::bytes::Bytes;
+use crate::lane::{Frames, Inbound, LaneEnd};
 use crate::stream::Connection;
 use crate::threads::Threads;
 
@@ -235,15 +236,7 @@ impl Driver<'_> {
     fn handle(&mut self, message: Message) {
         let now = self.now();
         match message {
-            Message::Inbound { lane, buffer, frames } => {
-                let buffer = &buffer;
-                for frame in frames {
-                    if self.machine.is_over() {
-                        return;
-                    }
-                    self.inbound(lane, buffer, frame, now);
-                }
-            }
+            Message::Inbound { lane, buffer, frames } => self.frames(lane, buffer, frames, now),
             Message::Invalid { error } => self.machine.handle_invalid(error),
             Message::LaneEnded { lane, error } => {
                 if !self.machine.is_over() {
@@ -270,9 +263,9 @@ impl Driver<'_> {
                     message,
                 ));
             }
-            Message::Sent { lane, bytes } => {
+            Message::Sent { lane, bytes, burst } => {
                 if let Some(end) = &mut self.lanes[lane.index()] {
-                    end.sent();
+                    end.sent(burst);
                 }
                 self.machine.handle_sent(bytes, now);
             }
@@ -308,15 +301,36 @@ impl Driver<'_> {
         self.commands();
     }
 
-    /// One frame from a lane: to the machine, then what the machine says to the role.
-    fn inbound(
-        &mut self,
-        lane: Lane,
-        buffer: &Arc<longhaul_state::pool::Buffer>,
-        inbound: Inbound,
-        now: Instant,
-    ) {
-        let body = if inbound.header.kind == Kind::Data { &[][..] } else { &buffer[inbound.body.clone()] };
+    /// What a reader handed on: a payload alone keeps its buffer to itself, others share theirs.
+    fn frames(&mut self, lane: Lane, buffer: Buffer, frames: Frames, now: Instant) {
+        if self.machine.is_over() {
+            return;
+        }
+        let frames = match frames.into_payload() {
+            Ok(frame) => {
+                let payload = Bytes::Alone(buffer, frame.body.clone());
+                return self.inbound(lane, b"", Some(payload), frame, now);
+            }
+            Err(frames) => frames,
+        };
+        let buffer = Arc::new(buffer);
+        for frame in frames {
+            if self.machine.is_over() {
+                return;
+            }
+            let part = frame.body.clone();
+            if frame.header.kind == Kind::Data {
+                let payload = Bytes::Buffer(Arc::clone(&buffer), part);
+                self.inbound(lane, b"", Some(payload), frame, now);
+            } else {
+                self.inbound(lane, &buffer[part], None, frame, now);
+            }
+        }
+    }
+
+    /// One frame from a lane, with its body or its payload: to the machine, then what the machine says to
+    /// the role.
+    fn inbound(&mut self, lane: Lane, body: &[u8], payload: Option<Bytes>, inbound: Inbound, now: Instant) {
         let frame = match Frame::parse(&inbound.header, body) {
             Ok(frame) => frame,
             Err(error) => return self.machine.handle_invalid(error),
@@ -335,7 +349,7 @@ impl Driver<'_> {
                 control: &self.shared.control,
                 now,
             };
-            if let Err(error) = join.frame(lane, &frame, buffer, inbound, &mut io) {
+            if let Err(error) = join.frame(lane, &frame, payload, inbound, &mut io) {
                 self.fail(error);
             }
         }

@@ -263,19 +263,21 @@ impl Provide {
 
     fn read_command(&mut self, lane: Lane, id: ItemId, offset: u64, len: u32, io: &mut Io<'_>) {
         if let Some(ready) = &self.record(id).ready {
-            let (bytes, crc) = (ready.bytes.clone(), ready.crc);
+            let (bytes, crc) = (ready.bytes(), ready.crc);
             io.control.add_bytes(len.into(), len.into());
             self.waiting[lane.index()].push_back(Waiting { id, offset, bytes });
             return io.machine.handle_read(lane, id, offset, ReadPiece::Data { len, crc }, io.now);
         }
-        let item = self.record(id).item.clone();
-        let (source, integrity) = (&self.source, self.integrity);
-        let reading = self.reading.entry(id).or_insert_with(|| Reading {
-            content: Arc::new(Opened::new(Arc::clone(source), item)),
-            fold: Box::new(ItemFold::new(integrity)),
-            read: 0,
-        });
-        let content = Arc::clone(&reading.content);
+        let integrity = self.integrity;
+        let content = if let Some(reading) = self.reading.get(&id) {
+            Arc::clone(&reading.content)
+        } else {
+            let item = self.record(id).item.clone();
+            let content = Arc::new(Opened::new(Arc::clone(&self.source), item));
+            let fold = Box::new(ItemFold::new(integrity));
+            self.reading.insert(id, Reading { content: Arc::clone(&content), fold, read: 0 });
+            content
+        };
         if let Some(reader) = &self.readers[lane.index()] {
             // A reader that has ended has reported why.
             let _ = reader.send(ReadOp::Read { id, offset, len, content, integrity });
@@ -285,7 +287,7 @@ impl Provide {
     fn close(&mut self, id: ItemId, io: &mut Io<'_>) -> Result<(), TransferError> {
         let (integrity, root) = (self.integrity, self.root.clone());
         if let Some(ready) = self.record(id).ready.take() {
-            let (size, checksum) = (ready.bytes.len() as u64, ready.checksum);
+            let (size, checksum) = (ready.range.len() as u64, ready.checksum);
             io.machine.handle_closed(id, size, checksum, io.now);
             return Ok(());
         }

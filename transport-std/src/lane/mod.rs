@@ -7,7 +7,7 @@ use longhaul_core::id::Lane;
 use longhaul_core::integrity::Integrity;
 use longhaul_state::pool::Share;
 
-pub(crate) use reader::Inbound;
+pub(crate) use reader::{Frames, Inbound};
 pub(crate) use writer::Burst;
 
 use crate::driver::Queue;
@@ -28,6 +28,8 @@ pub(crate) struct LaneEnd {
     under_way: usize,
     /// What will be sent next.
     pub(crate) building: Burst,
+    /// Bursts that came back: their memory is used again.
+    spare: Vec<Burst>,
 }
 
 impl LaneEnd {
@@ -47,6 +49,7 @@ impl LaneEnd {
             closer,
             under_way: 0,
             building: Burst::default(),
+            spare: Vec::with_capacity(BURSTS),
         }
     }
 
@@ -60,7 +63,8 @@ impl LaneEnd {
         if self.building.is_empty() || self.under_way >= BURSTS {
             return false;
         }
-        let burst = std::mem::take(&mut self.building);
+        let next = self.spare.pop().unwrap_or_default();
+        let burst = std::mem::replace(&mut self.building, next);
         // A writer that has ended has said why; the driver will hear of it.
         if self.writer.as_ref().is_some_and(|writer| writer.send(burst)) {
             self.under_way += 1;
@@ -68,9 +72,10 @@ impl LaneEnd {
         true
     }
 
-    /// A burst was written.
-    pub(crate) fn sent(&mut self) {
+    /// A burst was written, and came back.
+    pub(crate) fn sent(&mut self, burst: Burst) {
         self.under_way -= 1;
+        self.spare.push(burst);
     }
 
     /// Hands over what is left, room or not, and ends the writing: the peer sees the end after it.

@@ -38,9 +38,17 @@ pub(crate) struct Walked {
 
 /// A small content, read and closed.
 pub(crate) struct Ready {
-    pub(super) bytes: Bytes,
+    buffer: Arc<Buffer>,
+    pub(super) range: Range<usize>,
     pub(super) crc: Option<u32>,
     pub(super) checksum: Checksum,
+}
+
+impl Ready {
+    /// The content: it may be sent more than once.
+    pub(super) fn bytes(&self) -> Bytes {
+        Bytes::Buffer(Arc::clone(&self.buffer), self.range.clone())
+    }
 }
 
 /// What the walk must know of the task.
@@ -252,7 +260,8 @@ impl Batch {
             let ready = match content {
                 None => None,
                 Some(content) => Some(Ready {
-                    bytes: Bytes::Buffer(Arc::clone(buffer.as_ref()?), content.range),
+                    buffer: Arc::clone(buffer.as_ref()?),
+                    range: content.range,
                     crc: content.crc,
                     checksum: content.checksum,
                 }),
