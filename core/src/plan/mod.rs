@@ -28,7 +28,7 @@ transitions! {
         Failed,
     }
     /// What moves a plan on.
-    pub(crate) enum Input {
+    pub enum Input {
         /// A session is durable, or has nothing to bring, and others are not.
         Durable,
         /// The last session is durable.

@@ -144,11 +144,9 @@ impl fmt::Display for SessionError {
                 write!(f, "item {id} did not arrive as it was sent, {attempts} times")
             }
             Self::RootMismatch => f.write_str("count, bytes or root at the joiner are not the provider's"),
-            Self::NotResumed { after } => write!(
-                f,
-                "the connection was lost, and no new one stood within {} s",
-                after.as_secs_f32()
-            ),
+            Self::NotResumed { after } => {
+                write!(f, "the connection was lost, and no new one stood within {} s", after.as_secs_f32())
+            }
             Self::Changed => f.write_str("after a re-dial the provider announced another state than before"),
             Self::Gone => f.write_str("the peer has no such session any more: begin a new one"),
             Self::Local(reason) => write!(f, "{reason}"),

@@ -241,7 +241,7 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
         let members = entry.terms.map_or(0, |terms| terms.digest_members);
         let in_turn = part.first() == entry.digest_sent && part.total() == members;
         assert!(in_turn, "a digest is sent in parts, in order, as long as was announced");
-        entry.digest_sent += part.len() as u16;
+        entry.digest_sent += part.entries().len() as u16;
         let len = Frame::Digest(*part).emit_of(task, out).expect("the caller's buffer takes any frame");
         self.settle(reports);
         len
@@ -395,14 +395,8 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
         assert!(!self.complete_sent || self.complete.is_some(), "what is sent is known");
         self.window.invariants();
     }
-
-    /// What the peer's root must be compared with, by whoever has both.
-    pub(super) const fn is_summing(&self, task: TaskId) -> bool {
-        matches!(self.tasks[task.index()].state, TaskOut::Summing)
-    }
 }
 
 const fn unexpected(kind: Kind) -> SessionError {
     SessionError::Misbehaved(Misbehaviour::Unexpected(kind))
 }
-

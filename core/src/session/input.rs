@@ -13,9 +13,7 @@ use crate::integrity::{Checksum, Integrity, Root};
 use crate::item::Item;
 use crate::reason::{Reason, Side};
 use crate::time::Instant;
-use crate::wire::{
-    Alive, Complete, DigestPart, Failed, Frame, Init, Kind, Refused, Welcome, WireError,
-};
+use crate::wire::{Alive, Complete, DigestPart, Failed, Frame, Init, Kind, Refused, Welcome, WireError};
 
 const fn unexpected(kind: Kind) -> SessionError {
     SessionError::Misbehaved(Misbehaviour::Unexpected(kind))
@@ -58,7 +56,13 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         self.check();
     }
 
-    fn frame(&mut self, lane: Lane, task: TaskId, frame: &Frame<'_>, now: Instant) -> Result<(), SessionError> {
+    fn frame(
+        &mut self,
+        lane: Lane,
+        task: TaskId,
+        frame: &Frame<'_>,
+        now: Instant,
+    ) -> Result<(), SessionError> {
         let kind = frame.kind();
         if lane != Lane::CONTROL && !matches!(kind, Kind::Offer | Kind::Data | Kind::Hole | Kind::End) {
             return Err(SessionError::Misbehaved(Misbehaviour::WrongLane(kind)));
@@ -379,7 +383,13 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     /// If `state_id` or `selector` are longer than [`crate::wire::STATE_ID_MAX`] and
     /// [`crate::wire::SELECTOR_MAX`], or `out` is shorter than [`crate::wire::FRAME_MAX`].
     #[must_use]
-    pub fn handle_request(&mut self, task: TaskId, state_id: &[u8], selector: &[u8], out: &mut [u8]) -> usize {
+    pub fn handle_request(
+        &mut self,
+        task: TaskId,
+        state_id: &[u8],
+        selector: &[u8],
+        out: &mut [u8],
+    ) -> usize {
         assert!(state_id.len() <= crate::wire::STATE_ID_MAX && selector.len() <= crate::wire::SELECTOR_MAX);
         if self.is_over() { 0 } else { self.taking.request(task, state_id, selector, out) }
     }
@@ -390,7 +400,13 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     /// # Panics
     /// If no survey was commanded, or `out` is shorter than [`crate::wire::FRAME_MAX`].
     #[must_use]
-    pub fn handle_surveyed(&mut self, task: TaskId, totals: &Totals<'_>, now: Instant, out: &mut [u8]) -> usize {
+    pub fn handle_surveyed(
+        &mut self,
+        task: TaskId,
+        totals: &Totals<'_>,
+        now: Instant,
+        out: &mut [u8],
+    ) -> usize {
         if self.is_over() || self.life != Life::Open {
             return 0;
         }
@@ -490,7 +506,14 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
 
     /// Provider: a read that was commanded has come back. `false`: its bytes are not wanted any more.
     #[must_use]
-    pub fn handle_read(&mut self, lane: Lane, id: ItemId, offset: u64, piece: ReadPiece, now: Instant) -> bool {
+    pub fn handle_read(
+        &mut self,
+        lane: Lane,
+        id: ItemId,
+        offset: u64,
+        piece: ReadPiece,
+        now: Instant,
+    ) -> bool {
         if self.is_over() {
             return false;
         }

@@ -483,7 +483,8 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             return incompatible(Incompatibility::Roles);
         }
         self.capabilities = self.config.capabilities & capabilities;
-        let (gives, takes) = (self.config.roles.provides && roles.joins, self.config.roles.joins && roles.provides);
+        let (gives, takes) =
+            (self.config.roles.provides && roles.joins, self.config.roles.joins && roles.provides);
         if takes {
             self.demand_integrity()?;
         }
@@ -568,4 +569,3 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
 pub const fn is_retryable(reason: Reason) -> bool {
     matches!(reason, Reason::Unreachable | Reason::Busy | Reason::Stalled | Reason::Gone)
 }
-

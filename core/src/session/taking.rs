@@ -188,10 +188,10 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         let entry = &mut self.tasks[task.index()];
         let members = entry.terms.map_or(0, |terms| terms.digest_members);
         let in_turn = part.total() == members && part.first() == entry.digest_come;
-        if task.0 >= self.requests || part.is_empty() || !in_turn {
+        if task.0 >= self.requests || part.entries().len() == 0 || !in_turn {
             return Err(unexpected(Kind::Digest));
         }
-        entry.digest_come += part.len() as u16;
+        entry.digest_come += part.entries().len() as u16;
         self.digested(task, reports);
         Ok(())
     }

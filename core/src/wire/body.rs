@@ -70,10 +70,7 @@ pub(super) fn chunk_len(kind: Kind, bytes: u32) -> Result<ChunkLen, WireError> {
 pub(super) fn words<'a>(kind: Kind, rest: &mut &'a [u8], len: u16) -> Result<&'a str, WireError> {
     let bytes = take(kind, rest, len.into(), "message")?;
     let bounded = bytes.len() <= APP_REPLY_MAX;
-    core::str::from_utf8(bytes)
-        .ok()
-        .filter(|_| bounded)
-        .ok_or(WireError::Field { kind, field: "message" })
+    core::str::from_utf8(bytes).ok().filter(|_| bounded).ok_or(WireError::Field { kind, field: "message" })
 }
 
 /// Words for a person, cut to what a frame takes.

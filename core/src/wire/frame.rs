@@ -248,7 +248,11 @@ impl<'a> Frame<'a> {
             Self::Request(request) => request.emit(&mut writer)?,
             Self::Task(task) => task.emit(&mut writer)?,
             Self::Refused(refused) => refused.emit(&mut writer)?,
-            Self::Digest(part) => part.emit(&mut writer)?,
+            Self::Digest(part) => {
+                let (head, entries) = part.as_bytes();
+                report::emit_bytes(&head, &mut writer)?;
+                report::emit_bytes(entries, &mut writer)?;
+            }
             Self::Begin
             | Self::Accept { .. }
             | Self::Data { .. }
@@ -292,9 +296,7 @@ impl<'a> Frame<'a> {
             Self::Hole { id, attempt, offset, run_end, .. } => {
                 (id, offset, Flags::new(bit(run_end, Flags::RUN_END), attempt))
             }
-            Self::End { id, attempt, .. } | Self::Recall { id, attempt } => {
-                (id, 0, Flags::new(0, attempt))
-            }
+            Self::End { id, attempt, .. } | Self::Recall { id, attempt } => (id, 0, Flags::new(0, attempt)),
             Self::Skip { id, .. } | Self::Again { id } => (id, 0, Flags::NONE),
             Self::Failed(failed) => (ItemId(0), failed.offset.unwrap_or(0), Flags::NONE),
             _ => (ItemId(0), 0, Flags::NONE),

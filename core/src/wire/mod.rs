@@ -61,11 +61,11 @@ mod outcome;
 mod prepare;
 mod report;
 
+pub use crate::digest::DigestPart;
 pub use failed::Failed;
 pub use frame::Frame;
 pub use header::{Flags, HEADER_LEN, Header, Kind, VERSION};
 pub use offer::Offer;
-pub use crate::digest::DigestPart;
 pub use opening::{Attach, INIT_LEN, Init, Roles, Welcome};
 pub use outcome::{Outcome, Query, Verdict};
 pub use prepare::{Refused, Request, Task};
@@ -73,6 +73,7 @@ pub use report::{Alive, Complete, End, Grades};
 
 use core::fmt;
 
+use crate::digest::PartError;
 use crate::item::NameError;
 
 /// The longest body of a control frame, in bytes.
@@ -188,6 +189,12 @@ impl fmt::Display for WireError {
 }
 
 impl core::error::Error for WireError {}
+
+impl From<PartError> for WireError {
+    fn from(error: PartError) -> Self {
+        Self::Field { kind: Kind::Digest, field: error.field() }
+    }
+}
 
 impl From<NameError> for WireError {
     fn from(error: NameError) -> Self {

@@ -38,8 +38,7 @@ impl Query {
     }
 
     pub(super) fn emit(&self, out: &mut Writer<'_>) -> Result<(), WireError> {
-        let raw =
-            QueryRaw { member: self.member.0, cluster: self.cluster.0, transfer: self.transfer.0 };
+        let raw = QueryRaw { member: self.member.0, cluster: self.cluster.0, transfer: self.transfer.0 };
         out.put(raw.as_bytes())
     }
 }

@@ -3,9 +3,7 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::body::{
-    Writer, chunk_len, fixed, flag, integrity, nothing_left, reply, shortened, take, words,
-};
+use super::body::{Writer, chunk_len, fixed, flag, integrity, nothing_left, reply, shortened, take, words};
 use super::{APP_META_MAX, ChunkLen, Kind, SELECTOR_MAX, STATE_ID_MAX, TASKS, WireError};
 use crate::id::SnapshotId;
 use crate::integrity::Integrity;

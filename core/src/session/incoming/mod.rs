@@ -574,7 +574,12 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
     }
 
     /// A lane that carried some of the item was lost: what is missing must come again.
-    pub(super) fn recall(&mut self, id: ItemId, attempt: u8, reports: &mut Reports) -> Result<(), SessionError> {
+    pub(super) fn recall(
+        &mut self,
+        id: ItemId,
+        attempt: u8,
+        reports: &mut Reports,
+    ) -> Result<(), SessionError> {
         if id.0 < self.base {
             return Ok(());
         }
@@ -610,7 +615,9 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
     /// The connection was lost: everything that is not verified will be offered again.
     pub(super) fn lose(&mut self) {
         // What was announced has not come, and must not be counted among what stays.
-        for Announced { receive, attempt, .. } in core::mem::replace(&mut self.announced, [None; LANES]).iter().flatten() {
+        for Announced { receive, attempt, .. } in
+            core::mem::replace(&mut self.announced, [None; LANES]).iter().flatten()
+        {
             if let Receive::Place(payload) = *receive
                 && self.comes(payload.id, *attempt)
                 && let Some(open) = self.open_of(payload.id)
@@ -722,9 +729,8 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
     /// As [`Incoming::invariants`], and those that cost a walk over the window.
     pub(super) fn thorough(&self) {
         self.invariants();
-        let count = |which: &dyn Fn(&Slot) -> bool| {
-            self.slots.iter().filter(|slot| which(slot)).count() as u32
-        };
+        let count =
+            |which: &dyn Fn(&Slot) -> bool| self.slots.iter().filter(|slot| which(slot)).count() as u32;
         let whole = count(&|slot| matches!(slot.state, ItemIn::Finishing | ItemIn::Verified));
         let accepts = count(&|slot| slot.state == ItemIn::Opened && !slot.awaits_offer);
         let agains = count(&|slot| slot.state == ItemIn::Failing);

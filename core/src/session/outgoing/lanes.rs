@@ -136,8 +136,7 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
             self.lanes[lane].reads += 1;
             return Some(Command::Read { lane: Lane(lane as u16), id, offset: 0, len, run_end: true });
         }
-        let has_room =
-            self.lanes[lane].reads < self.terms.read_depth && self.lanes[lane].has_room(1);
+        let has_room = self.lanes[lane].reads < self.terms.read_depth && self.lanes[lane].has_room(1);
         if has_room { self.read_of_run(lane) } else { None }
     }
 

@@ -350,7 +350,8 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
         let at = usize::from(self.slot(id).open);
         let Some(open) = self.open.get_mut(at).and_then(Option::as_mut) else { return Err(wrong) };
         if first {
-            if offset > open.size || offset > 0 && (open.stream || offset % RUN_LEN != 0 && offset != open.size)
+            if offset > open.size
+                || offset > 0 && (open.stream || !offset.is_multiple_of(RUN_LEN) && offset != open.size)
             {
                 return Err(wrong);
             }
