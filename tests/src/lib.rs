@@ -2,11 +2,9 @@
 //!
 //! | module | proves |
 //! | --- | --- |
-//! | [`sim`] | two real session machines over a model network keep their promises, seed by seed |
 //! | [`mod@conformance`] | a transport moves every kind of state, and fails as it should |
 //! | [`hostile`] | a transport withstands peers that lie, cut off, and speak something else |
 #![forbid(unsafe_code)]
 
 pub mod conformance;
 pub mod hostile;
-pub mod sim;

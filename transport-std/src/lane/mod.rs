@@ -20,8 +20,17 @@ const BURSTS: usize = 3;
 /// Bytes at which a burst goes to the writer.
 pub(crate) const BURST_BYTES: usize = 512 << 10;
 
+/// One connection of a lane. A lane that is dialled again has another: what the old one's threads
+/// still report is told apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Port {
+    pub(crate) lane: Lane,
+    pub(crate) connection: u32,
+}
+
 /// The driver's end of a lane.
 pub(crate) struct LaneEnd {
+    pub(crate) port: Port,
     writer: Option<Writer>,
     closer: Box<dyn Closer>,
     /// Bursts at the writer.
@@ -35,7 +44,7 @@ pub(crate) struct LaneEnd {
 impl LaneEnd {
     /// Starts a lane's threads. Payloads are received into buffers of `share`.
     pub(crate) fn start(
-        lane: Lane,
+        port: Port,
         connection: Connection,
         share: Share,
         integrity: Integrity,
@@ -43,9 +52,10 @@ impl LaneEnd {
         threads: &Threads,
     ) -> Self {
         let Connection { reader, writer, closer } = connection;
-        reader::start(lane, reader, share, integrity, queue.clone(), threads);
+        reader::start(port, reader, share, integrity, queue.clone(), threads);
         Self {
-            writer: Some(writer::start(lane, writer, queue.clone(), threads)),
+            port,
+            writer: Some(writer::start(port, writer, queue.clone(), threads)),
             closer,
             under_way: 0,
             building: Burst::default(),

@@ -9,11 +9,12 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use longhaul_core::id::{ItemId, Lane};
+use longhaul_core::id::ItemId;
 use longhaul_core::integrity::{Integrity, RUN_LEN, RunHasher, RunSum, crc32c};
 use longhaul_core::wire::{Flags, Frame, HEADER_LEN, Header, Kind, WireError};
 use longhaul_state::pool::{Buffer, Share};
 
+use super::Port;
 use crate::driver::{Message, Queue};
 use crate::stream::ReadHalf;
 use crate::threads::Threads;
@@ -74,23 +75,23 @@ impl IntoIterator for Frames {
 }
 
 pub(super) fn start(
-    lane: Lane,
+    port: Port,
     input: ReadHalf,
     share: Share,
     integrity: Integrity,
     queue: Queue,
     threads: &Threads,
 ) {
-    threads.spawn(format!("longhaul-read-{}", lane.0), move || {
-        let mut reader = Reader { lane, input, share, hasher: LaneHasher::new(integrity), queue };
+    threads.spawn(format!("longhaul-read-{}", port.lane.0), move || {
+        let mut reader = Reader { port, input, share, hasher: LaneHasher::new(integrity), queue };
         let queue = reader.queue.clone();
         let Ok(ended) = catch_unwind(AssertUnwindSafe(|| reader.run())) else {
             return queue.send(Message::Panicked("a lane's reader"));
         };
         let message = match ended {
             Ended::Stopped => return,
-            Ended::Io(error) => Message::LaneEnded { lane, error },
-            Ended::Invalid(error) => Message::Invalid { error },
+            Ended::Io(error) => Message::LaneEnded { port, error },
+            Ended::Invalid(error) => Message::Invalid { port, error },
         };
         queue.send(message);
     });
@@ -110,7 +111,7 @@ impl From<WireError> for Ended {
 }
 
 struct Reader {
-    lane: Lane,
+    port: Port,
     input: ReadHalf,
     share: Share,
     hasher: LaneHasher,
@@ -236,7 +237,7 @@ impl Reader {
     }
 
     fn deliver(&self, buffer: Buffer, frames: Frames) {
-        self.queue.send(Message::Inbound { lane: self.lane, buffer, frames });
+        self.queue.send(Message::Inbound { port: self.port, buffer, frames });
     }
 
     fn buffer(&self) -> Result<Buffer, Ended> {

@@ -4,9 +4,7 @@ use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use longhaul_core::id::Lane;
-
-use super::BURSTS;
+use super::{BURSTS, Port};
 use crate::bytes::Bytes;
 use crate::driver::{Message, Queue};
 use crate::stream::{WriteHalf, write_all_vectored};
@@ -82,14 +80,14 @@ impl Writer {
     }
 }
 
-pub(super) fn start(lane: Lane, out: WriteHalf, queue: Queue, threads: &Threads) -> Writer {
+pub(super) fn start(port: Port, out: WriteHalf, queue: Queue, threads: &Threads) -> Writer {
     // Never full: the driver sends only while it counts room, and the last burst room or not.
     let (sender, receiver) = sync_channel(BURSTS + 1);
-    threads.spawn(format!("longhaul-write-{}", lane.0), move || run(lane, out, &receiver, &queue));
+    threads.spawn(format!("longhaul-write-{}", port.lane.0), move || run(port, out, &receiver, &queue));
     Writer(sender)
 }
 
-fn run(lane: Lane, mut out: WriteHalf, bursts: &Receiver<Burst>, queue: &Queue) {
+fn run(port: Port, mut out: WriteHalf, bursts: &Receiver<Burst>, queue: &Queue) {
     while let Ok(mut burst) = bursts.recv() {
         let bytes = burst.len() as u64;
         for segments in burst.segments.chunks(SLICES) {
@@ -101,12 +99,12 @@ fn run(lane: Lane, mut out: WriteHalf, bursts: &Receiver<Burst>, queue: &Queue) 
                 };
             }
             if let Err(error) = write_all_vectored(&mut *out, &mut slices[..segments.len()]) {
-                return queue.send(Message::LaneEnded { lane, error: Some(error) });
+                return queue.send(Message::LaneEnded { port, error: Some(error) });
             }
         }
         // Buffers go back to the pool now, not when the burst is used again.
         burst.clear();
-        queue.send(Message::Sent { lane, bytes, burst });
+        queue.send(Message::Sent { port, bytes, burst });
     }
-    queue.send(Message::WriterEnded { lane });
+    queue.send(Message::WriterEnded { port });
 }

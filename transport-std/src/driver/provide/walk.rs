@@ -66,7 +66,7 @@ enum Order {
 }
 
 /// The driver's end of the walk thread.
-pub(super) struct Walker(Option<Sender<Order>>);
+pub(super) struct Walker(Sender<Order>);
 
 impl Walker {
     pub(super) fn start(source: Arc<dyn Source>, shared: &Shared) -> Self {
@@ -82,14 +82,12 @@ impl Walker {
                 Err(_) => queue.send(Message::Panicked("the source's walk")),
             }
         });
-        Self(Some(orders))
+        Self(orders)
     }
 
     fn order(&self, order: Order) {
-        if let Some(orders) = &self.0 {
-            // A thread that has ended has reported why.
-            let _ = orders.send(order);
-        }
+        // A thread that has ended has reported why.
+        let _ = self.0.send(order);
     }
 
     pub(super) fn survey(&self) {
@@ -107,10 +105,6 @@ impl Walker {
         if walked.last_of_batch {
             self.order(Order::Batch);
         }
-    }
-
-    pub(super) fn stop(&mut self) {
-        self.0 = None;
     }
 }
 
