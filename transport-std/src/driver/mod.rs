@@ -585,12 +585,15 @@ impl Driver<'_> {
                     if let Some(end) = &self.lanes[0] {
                         end.finish_connection();
                     }
-                    // A provider that heard of the publishing has nothing to wait for.
-                    if self.side == Side::Provider && self.machine.state() == State::Done {
+                    // A provider that heard of the publishing has nothing to wait for, and nobody has if
+                    // the peer was quicker to hear us than our writer to say that it has written.
+                    let heard = self.side == Side::Provider && self.machine.state() == State::Done;
+                    if heard || self.control_ended {
                         return;
                     }
                 }
                 Ok(Message::LaneEnded { lane: Lane::CONTROL, .. }) => {
+                    self.control_ended = true;
                     if written {
                         return;
                     }
