@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::fs;
 
-/// Where it is.
+/// Its name in messages, and where it is.
+const NAME: &str = "bench/instructions.txt";
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
 /// What a count may differ by, in percent.
 const TOLERANCE: u64 = 3;
@@ -35,10 +36,10 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn read() -> Result<Self, String> {
-        let text = fs::read_to_string(FILE).map_err(|error| format!("{FILE}: {error}"))?;
+        let text = fs::read_to_string(FILE).map_err(|error| format!("{NAME}: {error}"))?;
         let mut table = Self { compiler: String::new(), counter: String::new(), rows: Vec::new() };
         for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-            let broken = || format!("{FILE}: this is no count: {line}");
+            let broken = || format!("{NAME}: this is no count: {line}");
             let (name, value) = line.rsplit_once("  ").ok_or_else(broken)?;
             match name.trim() {
                 "compiler" => value.trim().clone_into(&mut table.compiler),
@@ -59,7 +60,7 @@ impl Table {
         for row in &self.rows {
             let _ = writeln!(text, "{:44}{:>8}", row.name, row.instructions);
         }
-        fs::write(FILE, text).map_err(|error| format!("{FILE}: {error}"))
+        fs::write(FILE, text).map_err(|error| format!("{NAME}: {error}"))
     }
 
     /// Compares what was counted with what the file says.
@@ -90,7 +91,7 @@ impl Table {
             );
         }
         Err(format!(
-            "The hot paths need other instructions than {FILE} says, by more than {TOLERANCE} %:\n{differing}\
+            "The hot paths need other instructions than {NAME} says, by more than {TOLERANCE} %:\n{differing}\
              If that is as it should be, run it again with LONGHAUL_BLESS=1 and say why in the commit."
         ))
     }

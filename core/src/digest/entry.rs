@@ -119,7 +119,7 @@ impl Raw {
     }
 
     /// As far as the further one of both has come.
-    pub(super) fn max(self, other: Self) -> Self {
+    pub(super) fn max(&self, other: &Self) -> Self {
         Self {
             member: self.member,
             delivered: self.delivered.get().max(other.delivered.get()).into(),
@@ -128,7 +128,7 @@ impl Raw {
     }
 
     /// What both have delivered, and the highest that either has received.
-    pub(super) fn stable(self, other: Self) -> Self {
+    pub(super) fn stable(&self, other: &Self) -> Self {
         Self {
             member: self.member,
             delivered: self.delivered.get().min(other.delivered.get()).into(),
@@ -137,13 +137,13 @@ impl Raw {
     }
 
     /// The same, of which nothing was delivered.
-    pub(super) const fn undelivered(self) -> Self {
-        Self { delivered: U64::ZERO, ..self }
+    pub(super) const fn undelivered(&self) -> Self {
+        Self { delivered: U64::ZERO, ..*self }
     }
 
     /// What `other` delivered, of all that was received here.
-    pub(super) const fn delivered_as(self, other: &Self) -> Self {
-        Self { delivered: other.delivered, ..self }
+    pub(super) const fn delivered_as(&self, other: &Self) -> Self {
+        Self { delivered: other.delivered, ..*self }
     }
 }
 

@@ -183,8 +183,7 @@ impl<const MEMBERS: usize> Digest<MEMBERS> {
     /// [`DigestError::Full`]; then nothing has changed.
     pub fn set<const THEIRS: usize>(&mut self, other: &Digest<THEIRS>) -> Result<(), DigestError> {
         self.combine(other.entries.iter(), |pair| match pair {
-            Pair::Ours(ours) | Pair::Both { ours, .. } => ours,
-            Pair::Theirs(theirs) => theirs,
+            Pair::Ours(one) | Pair::Theirs(one) | Pair::Both { ours: one, .. } => *one,
         })
     }
 
@@ -194,7 +193,7 @@ impl<const MEMBERS: usize> Digest<MEMBERS> {
     /// # Errors
     /// [`DigestError::Full`]; then nothing has changed.
     pub fn merge<const THEIRS: usize>(&mut self, other: &Digest<THEIRS>) -> Result<(), DigestError> {
-        self.combine(other.entries.iter(), Pair::max)
+        self.combine(other.entries.iter(), higher)
     }
 
     /// As [`Digest::merge`], but what is said here of `own`, be it nothing, stays.
@@ -206,7 +205,7 @@ impl<const MEMBERS: usize> Digest<MEMBERS> {
         own: MemberId,
         other: &Digest<THEIRS>,
     ) -> Result<(), DigestError> {
-        self.combine(other.entries.iter().filter(|raw| !raw.is(own)), Pair::max)
+        self.combine(other.entries.iter().filter(|raw| !raw.is(own)), higher)
     }
 
     /// Takes all that `other` says, backwards too: a state with that digest was installed by `own`. Of
@@ -225,10 +224,9 @@ impl<const MEMBERS: usize> Digest<MEMBERS> {
             return Err(DigestError::OwnAhead { sent, delivered });
         }
         self.combine(other.entries.iter(), |pair| match pair {
-            Pair::Ours(ours) => ours,
             Pair::Theirs(theirs) if theirs.is(own) => Entry::fresh(own).into(),
-            Pair::Both { ours, theirs } if ours.is(own) => ours.delivered_as(&theirs),
-            Pair::Theirs(theirs) | Pair::Both { theirs, .. } => theirs,
+            Pair::Both { ours, theirs } if ours.is(own) => ours.delivered_as(theirs),
+            Pair::Ours(one) | Pair::Theirs(one) | Pair::Both { theirs: one, .. } => *one,
         })
     }
 
@@ -242,30 +240,34 @@ impl<const MEMBERS: usize> Digest<MEMBERS> {
     fn combine<'a>(
         &mut self,
         theirs: impl DoubleEndedIterator<Item = &'a Raw> + Clone,
-        rule: impl Fn(Pair) -> Raw,
+        rule: impl Fn(Pair<'_>) -> Raw,
     ) -> Result<(), DigestError> {
         let mut ours = self.entries.len();
         let len = ours + self.absent(theirs.clone());
         self.entries.resize(len, Raw::NONE).map_err(|_| Self::full(len))?;
-        let mut theirs = theirs.rev().peekable();
+        let mut theirs = theirs.rev();
+        let mut their = theirs.next();
         for at in (0..len).rev() {
-            let our = ours.checked_sub(1).map(|last| self.entries[last]);
-            let pair = match (our, theirs.peek()) {
+            let our = ours.checked_sub(1).map(|last| &self.entries[last]);
+            let pair = match (our, their) {
                 (Some(our), Some(their)) if our.key() == their.key() => {
-                    Pair::Both { ours: our, theirs: **their }
+                    Pair::Both { ours: our, theirs: their }
                 }
-                (Some(our), Some(their)) if our.key() < their.key() => Pair::Theirs(**their),
+                (Some(our), Some(their)) if our.key() < their.key() => Pair::Theirs(their),
                 (Some(our), _) => Pair::Ours(our),
-                (None, Some(their)) => Pair::Theirs(**their),
+                (None, Some(their)) => Pair::Theirs(their),
                 (None, None) => unreachable!("as many places as entries were counted"),
             };
-            if !matches!(pair, Pair::Theirs(_)) {
-                ours -= 1;
-            }
-            if !matches!(pair, Pair::Ours(_)) {
-                theirs.next();
-            }
+            let (of_ours, of_theirs) = match pair {
+                Pair::Ours(_) => (true, false),
+                Pair::Theirs(_) => (false, true),
+                Pair::Both { .. } => (true, true),
+            };
             self.entries[at] = rule(pair);
+            ours -= usize::from(of_ours);
+            if of_theirs {
+                their = theirs.next();
+            }
         }
         Ok(())
     }
@@ -300,24 +302,26 @@ impl<const MEMBERS: usize> fmt::Debug for Digest<MEMBERS> {
 }
 
 /// Takes what is sorted before `other`, and what is of the same member.
+#[inline]
 fn advance_to<'a>(ours: &mut Peekable<Iter<'a, Raw>>, other: &Raw) -> Option<&'a Raw> {
     while ours.next_if(|our| our.key() < other.key()).is_some() {}
     ours.next_if(|our| our.key() == other.key())
 }
 
 /// What two digests say of one member.
-enum Pair {
-    Ours(Raw),
-    Theirs(Raw),
-    Both { ours: Raw, theirs: Raw },
+#[derive(Clone, Copy)]
+enum Pair<'a> {
+    Ours(&'a Raw),
+    Theirs(&'a Raw),
+    Both { ours: &'a Raw, theirs: &'a Raw },
 }
 
-impl Pair {
-    fn max(self) -> Raw {
-        match self {
-            Self::Ours(one) | Self::Theirs(one) => one,
-            Self::Both { ours, theirs } => ours.max(theirs),
-        }
+/// The higher of each number.
+#[inline]
+fn higher(pair: Pair<'_>) -> Raw {
+    match pair {
+        Pair::Ours(one) | Pair::Theirs(one) => *one,
+        Pair::Both { ours, theirs } => ours.max(theirs),
     }
 }
 

@@ -110,7 +110,7 @@ impl<const MEMBERS: usize> Stability<MEMBERS> {
         self.lowest
             .combine(digest.entries.iter(), |pair| match pair {
                 Pair::Both { ours, theirs } => ours.stable(theirs),
-                Pair::Theirs(theirs) if first => theirs,
+                Pair::Theirs(theirs) if first => *theirs,
                 Pair::Ours(one) | Pair::Theirs(one) => one.undelivered(),
             })
             .map_err(VoteError::Digest)?;

@@ -26,11 +26,13 @@ struct Entry {
     state: TaskOut,
     asked: Option<Asked>,
     terms: Option<Terms>,
-    /// Members of its digest that are sent.
+    /// Members of its digest that are sent, on this connection.
     digest_sent: u16,
+    /// The joiner said Begin on this connection.
+    begun: bool,
 }
 
-const AWAITED: Entry = Entry { state: TaskOut::Awaited, asked: None, terms: None, digest_sent: 0 };
+const AWAITED: Entry = Entry { state: TaskOut::Awaited, asked: None, terms: None, digest_sent: 0, begun: false };
 
 /// What a provider may grant.
 #[derive(Clone, Copy, Debug)]
@@ -248,7 +250,9 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
     }
 
     pub(super) fn begin(&mut self, task: TaskId, reports: &mut Reports) -> Result<(), SessionError> {
-        if !self.is_announced(task) {
+        let entry = &mut self.tasks[task.index()];
+        let twice = core::mem::replace(&mut entry.begun, true);
+        if twice || !self.is_announced(task) {
             return Err(unexpected(Kind::Begin));
         }
         self.on(task, Input::Begin).ok_or(unexpected(Kind::Begin))?;
@@ -371,7 +375,7 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
     pub(super) fn lose(&mut self) {
         (self.requests, self.requested) = (None, 0);
         for entry in &mut self.tasks {
-            entry.digest_sent = 0;
+            (entry.digest_sent, entry.begun) = (0, false);
         }
         self.window.lose();
     }

@@ -16,13 +16,15 @@ use crate::wire::{ChunkLen, Complete, DigestPart, Frame, Kind, Request, TASKS, T
 struct Entry {
     state: TaskIn,
     terms: Option<Terms>,
+    /// It was announced or refused on this connection.
+    answered: bool,
     /// Members of its digest that have come on this connection.
     digest_come: u16,
     /// Begin must be said on this connection.
     begin: bool,
 }
 
-const REQUESTED: Entry = Entry { state: TaskIn::Requested, terms: None, digest_come: 0, begin: false };
+const REQUESTED: Entry = Entry { state: TaskIn::Requested, terms: None, answered: false, digest_come: 0, begin: false };
 
 /// What a joiner demands and takes.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +132,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         }
         self.prepare = true;
         for entry in &mut self.tasks {
-            entry.digest_come = 0;
+            (entry.answered, entry.digest_come) = (false, 0);
         }
         self.settle(reports);
     }
@@ -166,6 +168,9 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         }
         let terms = Terms::from(frame);
         let entry = &mut self.tasks[task.index()];
+        if core::mem::replace(&mut entry.answered, true) {
+            return Err(unexpected(Kind::Task));
+        }
         let first = entry.terms.is_none();
         if entry.terms.is_some_and(|before| before != terms) {
             return Err(SessionError::Changed);
@@ -188,7 +193,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         let entry = &mut self.tasks[task.index()];
         let members = entry.terms.map_or(0, |terms| terms.digest_members);
         let in_turn = part.total() == members && part.first() == entry.digest_come;
-        if task.0 >= self.requests || part.entries().len() == 0 || !in_turn {
+        if !entry.answered || part.entries().len() == 0 || !in_turn {
             return Err(unexpected(Kind::Digest));
         }
         entry.digest_come += part.entries().len() as u16;
@@ -212,8 +217,10 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
     }
 
     pub(super) fn refused(&mut self, task: TaskId, reports: &mut Reports) -> Result<(), SessionError> {
-        let first = self.tasks[task.index()].state != TaskIn::Refused;
-        if task.0 >= self.requests || self.on(task, Input::Refuse).is_none() {
+        let entry = &mut self.tasks[task.index()];
+        let first = entry.state != TaskIn::Refused;
+        let answered = core::mem::replace(&mut entry.answered, true);
+        if answered || task.0 >= self.requests || self.on(task, Input::Refuse).is_none() {
             return Err(unexpected(Kind::Refused));
         }
         if first {

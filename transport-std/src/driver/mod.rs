@@ -93,6 +93,8 @@ pub(crate) struct Driver<'a> {
     redials: u32,
     /// Lane 0 brings nothing more.
     control_ended: bool,
+    /// The provider will not give what was asked for.
+    refused: Option<TransferError>,
     /// What the joiner's application said of the publishing.
     app_reply: Vec<u8>,
 }
@@ -185,6 +187,7 @@ pub(crate) fn run(
         lost: Vec::new(),
         redials: 0,
         control_ended: false,
+        refused: None,
         app_reply: Vec::new(),
     };
     driver.drive()
@@ -357,7 +360,7 @@ impl Driver<'_> {
             Err(error) => return self.machine.handle_invalid(lane, error, now),
         };
         if let Frame::Refused(refused) = &frame {
-            self.error.get_or_insert_with(|| TransferError::refused(refused));
+            self.refused.get_or_insert_with(|| TransferError::refused(refused));
         }
         if let Frame::Installed { app_reply } = &frame {
             self.app_reply = app_reply.to_vec();
@@ -658,7 +661,7 @@ impl Driver<'_> {
         // Everything was sent, and then the peer was lost: it may have published.
         let unconfirmed = self.machine.state() == State::Unconfirmed;
         // A task that was refused fails nothing but itself: here it was the only one.
-        if let Some(refused) = self.error.take_if(|_| self.machine.state() == State::Done) {
+        if let Some(refused) = self.refused.filter(|_| self.machine.state() == State::Done) {
             return Err(refused);
         }
         if let Some(error) = self.machine.failure().filter(|_| !unconfirmed) {
@@ -697,14 +700,17 @@ impl Driver<'_> {
                     if let Some(end) = &self.lanes[0] {
                         end.finish_connection();
                     }
-                    // A provider that heard of the publishing has nothing to wait for.
-                    if self.side == Side::Provider && self.machine.state() == State::Done {
+                    // A provider that heard of the publishing has nothing to wait for, and nobody has if
+                    // the peer was quicker to hear us than our writer to say that it has written.
+                    let heard = self.side == Side::Provider && self.machine.state() == State::Done;
+                    if heard || self.control_ended {
                         return;
                     }
                 }
                 Ok(Message::LaneEnded { port, .. })
                     if port.lane == Lane::CONTROL && self.is_current(port) =>
                 {
+                    self.control_ended = true;
                     if written {
                         return;
                     }
