@@ -238,6 +238,9 @@ pub(crate) struct SessionArgs {
     /// A session without progress for this long fails; there is no limit on the whole
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration, env = "LONGHAUL_STALL_TIMEOUT")]
     pub(crate) stall_timeout: Duration,
+    /// A lost connection fails the session, instead of being replaced for twice the stall timeout
+    #[arg(long, env = "LONGHAUL_NO_REDIAL")]
+    pub(crate) no_redial: bool,
 }
 
 #[derive(Debug, Args)]

@@ -105,6 +105,8 @@ pub(crate) fn event(event: &Event, session: Option<u64>) -> Value {
         Event::Streaming => json!({ "event": "streaming" }),
         Event::Retrying { item, attempt } => json!({ "event": "retrying", "item": item, "attempt": attempt }),
         Event::Agreed { root } => json!({ "event": "agreed", "root": root.to_string() }),
+        Event::Reconnecting => json!({ "event": "reconnecting" }),
+        Event::Resumed => json!({ "event": "resumed" }),
         Event::Durable => json!({ "event": "durable" }),
         Event::Installed => json!({ "event": "installed" }),
         Event::Warning(message) => json!({ "event": "warning", "message": message }),

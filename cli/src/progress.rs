@@ -77,8 +77,11 @@ impl Reporter {
                 self.note(&format!("the peer is busy: asked again in {:.1} s", retry_after.as_secs_f64()));
             }
             Event::Retrying { item, attempt } => {
-                self.note(&format!("item #{item} arrived broken: sent again (attempt {attempt})"));
+                let why = if *attempt == 0 { "was lost with a lane" } else { "arrived broken" };
+                self.note(&format!("item #{item} {why}: sent again"));
             }
+            Event::Reconnecting => self.note("the connection was lost: it is replaced"),
+            Event::Resumed => self.note("the connection stands again: the transfer goes on"),
             Event::Warning(message) => self.note(&format!("warning: {message}")),
             Event::Installed => self.installed = true,
             _ => {}

@@ -16,6 +16,7 @@ pub(crate) fn run(args: &Push, output: &Output) -> Result<(), Error> {
         .lanes(args.session.lanes)
         .max_retries(args.session.max_retries)
         .stall_timeout(args.session.stall_timeout)
+        .redial(!args.session.no_redial)
         .busy_wait(args.dial.busy_wait)
         .buffer_memory(words::buffer_bytes(&args.common))
         .transport(args.common.transport.into())

@@ -26,6 +26,7 @@ pub(crate) fn serve(args: &Serve, output: &Output) -> Result<(), Error> {
         .lanes(args.session.lanes)
         .max_retries(args.session.max_retries)
         .stall_timeout(args.session.stall_timeout)
+        .redial(!args.session.no_redial)
         .buffer_memory(words::buffer_bytes(&args.common))
         .transport(args.common.transport.into())
         .start()?;
@@ -50,6 +51,7 @@ pub(crate) fn receive(args: &Receive, output: &Output) -> Result<(), Error> {
         .lanes(args.session.lanes)
         .max_retries(args.session.max_retries)
         .stall_timeout(args.session.stall_timeout)
+        .redial(!args.session.no_redial)
         .buffer_memory(words::buffer_bytes(&args.common))
         .transport(args.common.transport.into())
         .start()?;

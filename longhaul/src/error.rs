@@ -50,7 +50,7 @@ kinds! {
     /// The library or the command was told what can't be.
     Usage = 2, "usage";
     /// The peer can't be reached, or the connection to it was lost.
-    Unreachable = 10, "unreachable" <= Unreachable;
+    Unreachable = 10, "unreachable" <= Unreachable | Gone;
     /// The peer does not know who we are, or does not allow it.
     Unauthorised = 11, "unauthorised" <= Unauthorised;
     /// The peer does not speak the protocol, or breaks its rules.
@@ -221,7 +221,7 @@ impl From<TransferError> for Error {
             phase: Some(error.phase),
             item: error.item,
             offset: error.offset,
-            message: error.message,
+            message: error.message.into(),
             hint: Cow::Borrowed(error.hint),
             retryable,
             retry_after: error.retry_after,

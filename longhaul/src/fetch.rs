@@ -50,6 +50,18 @@ impl Fetch {
         self
     }
 
+    /// Which of the provider's states, in its own words. Its only one unless told.
+    pub fn state(mut self, id: impl Into<Vec<u8>>) -> Self {
+        self.settings.state_id = id.into();
+        self
+    }
+
+    /// Which part of the state, in the application's own words. All of it unless told.
+    pub fn selector(mut self, selector: impl Into<Vec<u8>>) -> Self {
+        self.settings.selector = selector.into();
+        self
+    }
+
     /// How long a busy provider is asked again. 60 s unless told.
     pub fn busy_wait(mut self, wait: Duration) -> Self {
         self.busy_wait = wait;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longhaul_core::id::{MemberId, TransferId};
 use longhaul_core::integrity::Integrity;
-use longhaul_core::wire::ChunkLen;
+use longhaul_core::wire::{ChunkLen, SELECTOR_MAX, STATE_ID_MAX};
 use longhaul_state::pool::{DEFAULT_MEMORY, MIN_MEMORY, Pool};
 use longhaul_state::transfer::Options;
 
@@ -62,6 +62,9 @@ pub(crate) struct Settings {
     pub(crate) lanes: u16,
     pub(crate) max_retries: u8,
     pub(crate) stall_timeout: Duration,
+    pub(crate) redial: bool,
+    pub(crate) state_id: Vec<u8>,
+    pub(crate) selector: Vec<u8>,
     pub(crate) buffers: Buffers,
     pub(crate) transport: Transport,
     /// Who this is, if it was told.
@@ -83,6 +86,9 @@ impl Default for Settings {
             lanes: defaults.lanes,
             max_retries: defaults.max_retries,
             stall_timeout: defaults.stall_timeout,
+            redial: defaults.redial,
+            state_id: Vec::new(),
+            selector: Vec::new(),
             buffers: Buffers::Own { memory: DEFAULT_MEMORY },
             transport: Transport::Auto,
             member: None,
@@ -99,6 +105,14 @@ impl Settings {
         }
         if self.max_retries > RETRIES_MAX {
             wrong.push(format!("retries must be at most {RETRIES_MAX}, not {}", self.max_retries));
+        }
+        if self.state_id.len() > STATE_ID_MAX {
+            let len = self.state_id.len();
+            wrong.push(format!("a state id has at most {STATE_ID_MAX} bytes, not {len}"));
+        }
+        if self.selector.len() > SELECTOR_MAX {
+            let len = self.selector.len();
+            wrong.push(format!("a selector has at most {SELECTOR_MAX} bytes, not {len}"));
         }
         if self.stall_timeout < STALL_MIN {
             wrong.push(format!("the stall timeout must be at least {STALL_MIN:?}"));
@@ -120,6 +134,9 @@ impl Settings {
             lanes: self.lanes,
             max_retries: self.max_retries,
             stall_timeout: self.stall_timeout,
+            redial: self.redial,
+            state_id: self.state_id.clone(),
+            selector: self.selector.clone(),
             handshake_timeout: self.stall_timeout.min(HANDSHAKE),
             ..Options::default()
         })
@@ -171,6 +188,13 @@ macro_rules! common_settings {
         /// the whole.
         pub fn stall_timeout(mut self, timeout: std::time::Duration) -> Self {
             self.settings.stall_timeout = timeout;
+            self
+        }
+
+        /// Whether a lost connection is dialled again (or waited for, by the side that listens), for
+        /// twice the stall timeout, and the session goes on. Yes unless told.
+        pub fn redial(mut self, redial: bool) -> Self {
+            self.settings.redial = redial;
             self
         }
 

@@ -29,6 +29,10 @@ pub struct Summary {
     pub confirmed: bool,
     /// Joiner: why durability is not proven, if it is not.
     pub caveat: Option<&'static str>,
+    /// Joiner: the provider application's words about the state.
+    pub app_meta: Vec<u8>,
+    /// Provider: the joiner application's words about the publishing.
+    pub app_reply: Vec<u8>,
     /// The peer.
     pub peer: MemberId,
     /// From the start to the end, waiting for a busy peer included.
@@ -48,6 +52,8 @@ impl Summary {
             root: summary.root,
             confirmed: summary.confirmed,
             caveat: summary.caveat,
+            app_meta: summary.app_meta.clone(),
+            app_reply: summary.app_reply.clone(),
             peer: summary.peer,
             duration,
             transport,

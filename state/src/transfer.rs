@@ -361,13 +361,13 @@ pub struct TransferError {
     /// Where in the item, if known.
     pub offset: Option<u64>,
     /// The peer's or our own words, for a person.
-    pub message: String,
+    pub message: Box<str>,
     /// What to do; empty if nothing can be advised.
     pub hint: &'static str,
     /// When a busy peer wants to be asked again.
     pub retry_after: Option<Duration>,
     /// The peer application's words about its refusal or failure.
-    pub app_reply: Vec<u8>,
+    pub app_reply: Box<[u8]>,
     /// The cause, if it is on this side.
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -375,7 +375,7 @@ pub struct TransferError {
 impl TransferError {
     /// An error with words of one's own.
     #[must_use]
-    pub fn new(reason: Reason, side: Side, phase: Phase, message: impl Into<String>) -> Self {
+    pub fn new(reason: Reason, side: Side, phase: Phase, message: impl Into<Box<str>>) -> Self {
         Self {
             reason,
             side,
@@ -385,7 +385,7 @@ impl TransferError {
             message: message.into(),
             hint: hint(reason),
             retry_after: None,
-            app_reply: Vec::new(),
+            app_reply: Box::default(),
             cause: None,
         }
     }
@@ -397,7 +397,7 @@ impl TransferError {
             item: (!error.item.is_root()).then(|| error.item.clone()),
             offset: error.offset,
             hint: error.hint(),
-            message: error.to_string(),
+            message: error.to_string().into(),
             ..Self::new(error.reason(), Side::Provider, phase, "")
         }
         .caused_by(error)
@@ -411,7 +411,7 @@ impl TransferError {
         Self {
             item: (!error.item.is_root()).then(|| error.item.clone()),
             hint: error.hint(),
-            message: error.to_string(),
+            message: error.to_string().into(),
             ..Self::new(error.reason(), side, phase, "")
         }
         .caused_by(error)
@@ -445,7 +445,7 @@ impl TransferError {
         Self {
             item: (!failed.name.is_root()).then(|| Name::from(failed.name)),
             offset: failed.offset,
-            app_reply: failed.app_reply.to_vec(),
+            app_reply: failed.app_reply.into(),
             ..Self::new(
                 failed.reason,
                 failed.side,
@@ -460,7 +460,7 @@ impl TransferError {
     pub fn refused(refused: &Refused<'_>) -> Self {
         let words = Escaped(refused.message.as_bytes()).to_string();
         let error = Self::new(refused.reason, Side::Provider, Phase::Prepare, words);
-        Self { app_reply: refused.app_reply.to_vec(), ..error }
+        Self { app_reply: refused.app_reply.into(), ..error }
     }
 
     fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {

@@ -17,6 +17,7 @@ mod bytes;
 mod driver;
 mod lane;
 mod listener;
+mod outcome;
 mod stream;
 mod threads;
 
@@ -24,12 +25,14 @@ use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
 use longhaul_core::reason::{Phase, Reason, Side};
+use longhaul_core::wire::Verdict;
 use longhaul_state::pool::Pool;
 use longhaul_state::transfer::{Control, Options, Stage, Summary, TransferError};
 use longhaul_state::{Sink, Source};
 
 use driver::{Join, Lanes, Provide, Role, Setup, queue};
 pub use listener::{Caller, Listener};
+pub use outcome::outcome;
 use stream::Connection;
 
 /// Dials a provider and receives its state.
@@ -64,14 +67,27 @@ pub fn provide(
     pool: &Pool,
     control: &Arc<Control>,
 ) -> Result<Summary, TransferError> {
-    dial(
-        address,
-        Side::Provider,
-        |shared| Role::Provide(Provide::start(source, shared)),
-        options,
-        pool,
-        control,
-    )
+    let addresses = stream::resolve(address).map_err(|error| unresolved(Side::Provider, error))?;
+    let role = |shared: &driver::Shared| Role::Provide(Provide::start(source, shared));
+    let mut summary = dial(&addresses[..], Side::Provider, role, options, pool, control)?;
+    // The joiner was lost after it had everything: it knows what became of it.
+    if !summary.confirmed && !control.is_cancelled() {
+        match outcome(&addresses[..], options) {
+            Ok(verdict) => summary.confirmed = verdict == Verdict::Installed,
+            Err(error) => tracing::warn!(%error, "the joiner's verdict could not be asked for"),
+        }
+    }
+    Ok(summary)
+}
+
+fn unreachable(side: Side, what: &str, error: std::io::Error) -> TransferError {
+    let failed =
+        TransferError::new(Reason::Unreachable, side.peer(), Phase::Connect, format!("{what}: {error}"));
+    TransferError { cause: Some(Box::new(error)), ..failed }
+}
+
+fn unresolved(side: Side, error: std::io::Error) -> TransferError {
+    unreachable(side, "the name can't be resolved", error)
 }
 
 fn dial(
@@ -83,18 +99,12 @@ fn dial(
     control: &Arc<Control>,
 ) -> Result<Summary, TransferError> {
     control.enter(Stage::Connecting);
-    let unreachable = |what: String, error: std::io::Error| {
-        let message = format!("{what}: {error}");
-        let failed = TransferError::new(Reason::Unreachable, side.peer(), Phase::Connect, message);
-        TransferError { cause: Some(Box::new(error)), ..failed }
-    };
-    let addresses =
-        stream::resolve(address).map_err(|error| unreachable("the name can't be resolved".into(), error))?;
+    let addresses = stream::resolve(address).map_err(|error| unresolved(side, error))?;
     let shown = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let connected = stream::dial(&addresses, options.handshake_timeout)
         .and_then(|stream| Ok((stream.peer_addr()?, Connection::tcp(stream)?)));
     let (peer, connection) =
-        connected.map_err(|error| unreachable(format!("{shown} can't be reached"), error))?;
+        connected.map_err(|error| unreachable(side, &format!("{shown} can't be reached"), error))?;
     if control.is_cancelled() {
         return Err(TransferError::new(Reason::Cancelled, side, Phase::Connect, "cancelled"));
     }

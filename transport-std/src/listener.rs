@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use longhaul_core::id::{Epoch, Lane, Token, TransferId};
 use longhaul_core::reason::{Phase, Reason, Side};
-use longhaul_core::session::{Misbehaviour, SessionError};
-use longhaul_core::wire::{CONTROL_MAX, Frame, HEADER_LEN, Header, Init, Kind};
+use longhaul_core::session::{Misbehaviour, Outcomes, SessionError};
+use longhaul_core::wire::{CONTROL_MAX, Frame, HEADER_LEN, Header, Init, Kind, Outcome, Query, Verdict};
 use longhaul_state::pool::Pool;
 use longhaul_state::transfer::{Control, Options, Summary, TransferError};
 use longhaul_state::{Sink, Source};
@@ -54,6 +54,8 @@ struct DoorState {
     stopped: bool,
     /// Sessions that run or may yet be admitted, by the token that their lanes bring.
     sessions: HashMap<Token, Queue>,
+    /// How the transfers stand that were received here.
+    outcomes: Outcomes,
     /// Sessions that their dialler may resume, by their transfer.
     transfers: HashMap<TransferId, Queue>,
     /// Connections that have not said what they are, to be closed on stop.
@@ -272,6 +274,7 @@ fn greet(stream: TcpStream, peer: SocketAddr, door: &Arc<Door>, callers: &Caller
 /// What a connection said first.
 enum First {
     Init(Init),
+    Query(Query),
     Attach(longhaul_core::wire::Attach),
 }
 
@@ -280,7 +283,7 @@ fn first_frame(stream: &TcpStream) -> Result<First, SessionError> {
     let mut head = [0; HEADER_LEN];
     read_by(stream, &mut head, deadline)?;
     let header = Header::parse(&head).map_err(SessionError::Invalid)?;
-    if !matches!(header.kind, Kind::Init | Kind::Attach) {
+    if !matches!(header.kind, Kind::Init | Kind::Attach | Kind::Query) {
         return Err(SessionError::Misbehaved(Misbehaviour::Unexpected(header.kind)));
     }
     let mut body = [0; CONTROL_MAX];
@@ -289,6 +292,7 @@ fn first_frame(stream: &TcpStream) -> Result<First, SessionError> {
     match Frame::parse(&header, body).map_err(SessionError::Invalid)? {
         Frame::Init(init) => Ok(First::Init(init)),
         Frame::Attach(attach) => Ok(First::Attach(attach)),
+        Frame::Query(query) => Ok(First::Query(query)),
         other => Err(SessionError::Misbehaved(Misbehaviour::Unexpected(other.kind()))),
     }
 }
@@ -332,6 +336,7 @@ fn sort(
                 tracing::debug!(%peer, "a session was opened after the listening had ended");
             }
         }
+        Ok(First::Query(query)) => answer(stream, query, door),
         Ok(First::Attach(attach)) => {
             let session = door.lock().sessions.get(&attach.token).cloned();
             if let (Some(queue), Ok(connection)) = (session, Connection::tcp(stream)) {
@@ -349,6 +354,18 @@ fn sort(
             turn_away(stream, error);
         }
     }
+}
+
+/// Says how a transfer stands that was received here.
+fn answer(mut stream: TcpStream, query: &Query, door: &Door) {
+    let verdict = door.lock().outcomes.verdict(query.transfer);
+    let outcome = Frame::Outcome(Outcome { transfer: query.transfer, verdict, app_reply: b"" });
+    let mut words = [0; 2 * APP_WORDS];
+    let len = outcome.emit(&mut words).unwrap_or(0);
+    // Whoever asks and does not listen misses the answer, nothing else.
+    let _ = stream.set_write_timeout(Some(Duration::from_secs(1)));
+    let _ = stream.write_all(&words[..len]);
+    let _ = stream.shutdown(Shutdown::Write);
 }
 
 /// A fresh token, by which the lanes of a session find it from now on; none once stopped.
@@ -457,13 +474,13 @@ impl Caller {
         pool: &Pool,
         control: &Arc<Control>,
     ) -> Result<Summary, TransferError> {
-        self.run(
-            Side::Joiner,
-            |shared| Role::Join(Join::start(sink, options, shared)),
-            options,
-            pool,
-            control,
-        )
+        let (door, transfer) = (Arc::clone(&self.registration.door), self.init.transfer);
+        let record = |verdict| door.lock().outcomes.record(transfer, verdict);
+        record(Verdict::Running);
+        let role = |shared: &driver::Shared| Role::Join(Join::start(sink, options, shared));
+        let end = self.run(Side::Joiner, role, options, pool, control);
+        record(if end.is_ok() { Verdict::Installed } else { Verdict::Failed });
+        end
     }
 
     fn run(

@@ -55,6 +55,7 @@ fn demonstrate(args: &Demo, output: &Output, scratch: &Path) -> Result<Summary, 
         .lanes(args.session.lanes)
         .max_retries(args.session.max_retries)
         .stall_timeout(args.session.stall_timeout)
+        .redial(!args.session.no_redial)
         .transport(args.common.transport.into())
         .pool(&pool)
         .start()?;
@@ -66,6 +67,7 @@ fn demonstrate(args: &Demo, output: &Output, scratch: &Path) -> Result<Summary, 
         .lanes(args.session.lanes)
         .max_retries(args.session.max_retries)
         .stall_timeout(args.session.stall_timeout)
+        .redial(!args.session.no_redial)
         .transport(args.common.transport.into())
         .pool(&pool)
         .into(&copy);

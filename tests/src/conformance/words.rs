@@ -156,7 +156,7 @@ pub fn what_is_refused_comes_with_a_reply(rig: &Rig<'_>) {
         settings.joiner.options.state_id = b"three".to_vec();
         let (_, joiner) = rig.run(source, sink, &settings).failed(Reason::Refused);
         assert_eq!((joiner.side, joiner.phase), (Side::Provider, Phase::Prepare));
-        assert_eq!(joiner.app_reply, reply);
+        assert_eq!(&*joiner.app_reply, reply);
         assert!(published.take().is_none());
     }
 }
