@@ -16,13 +16,16 @@ use crate::wire::{ChunkLen, Complete, DigestPart, Frame, Kind, Request, TASKS, T
 struct Entry {
     state: TaskIn,
     terms: Option<Terms>,
+    /// It was announced on this connection.
+    announced: bool,
     /// Members of its digest that have come on this connection.
     digest_come: u16,
     /// Begin must be said on this connection.
     begin: bool,
 }
 
-const REQUESTED: Entry = Entry { state: TaskIn::Requested, terms: None, digest_come: 0, begin: false };
+const REQUESTED: Entry =
+    Entry { state: TaskIn::Requested, terms: None, announced: false, digest_come: 0, begin: false };
 
 /// What a joiner demands and takes.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +133,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         }
         self.prepare = true;
         for entry in &mut self.tasks {
-            entry.digest_come = 0;
+            (entry.announced, entry.digest_come) = (false, 0);
         }
         self.settle(reports);
     }
@@ -170,7 +173,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         if entry.terms.is_some_and(|before| before != terms) {
             return Err(SessionError::Changed);
         }
-        entry.terms = Some(terms);
+        (entry.terms, entry.announced) = (Some(terms), true);
         self.on(task, Input::Announce).ok_or(unexpected(Kind::Task))?;
         if first {
             reports.event(Event::Prepared { side: Side::Joiner, task });
@@ -187,7 +190,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
     ) -> Result<(), SessionError> {
         let entry = &mut self.tasks[task.index()];
         let members = entry.terms.map_or(0, |terms| terms.digest_members);
-        let in_turn = part.total() == members && part.first() == entry.digest_come;
+        let in_turn = entry.announced && part.total() == members && part.first() == entry.digest_come;
         if task.0 >= self.requests || part.entries().len() == 0 || !in_turn {
             return Err(unexpected(Kind::Digest));
         }
@@ -387,7 +390,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
     /// Whether the provider knows, on this connection, that its items' frames are awaited.
     fn is_begun(&self) -> bool {
         let entry = self.tasks[self.current.index()];
-        entry.terms.is_some_and(|terms| terms.digest_members == entry.digest_come)
+        entry.announced && entry.terms.is_some_and(|terms| terms.digest_members == entry.digest_come)
     }
 
     /// The inequalities of this direction.
