@@ -266,6 +266,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
             integrity: terms.integrity,
             chunk: terms.chunk,
             small: terms.small,
+            fresh: self.fresh,
             max_retries: self.demands.max_retries,
             items: terms.items,
         });

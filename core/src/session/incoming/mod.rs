@@ -81,6 +81,8 @@ pub(super) struct Terms {
     pub(super) integrity: Integrity,
     pub(super) chunk: ChunkLen,
     pub(super) small: bool,
+    /// No connection was lost before.
+    pub(super) fresh: bool,
     pub(super) max_retries: u8,
     pub(super) items: u64,
 }
@@ -99,7 +101,8 @@ pub(super) struct Incoming<const LANES: usize, const WINDOW: usize> {
     agains: u32,
     skips: u32,
     resets: u32,
-    /// Some item has failed: frames of its old attempt may still come.
+    /// Some item has failed, or a connection was lost: frames of an old attempt may still come, and what was
+    /// never heard of may come at a later one.
     retried: bool,
     told: Grades,
     /// The grades must be told on this connection even if nothing has changed.
@@ -137,6 +140,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
                 integrity: Integrity::None,
                 chunk: ChunkLen::DEFAULT,
                 small: true,
+                fresh: true,
                 max_retries: 0,
                 items: 0,
             },
@@ -160,7 +164,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
     pub(super) fn start(&mut self, terms: Terms) {
         debug_assert!(self.whole == 0 && self.open.iter().all(Option::is_none), "one after another");
         self.terms = terms;
-        (self.base, self.durable, self.retried, self.tell) = (0, 0, false, false);
+        (self.base, self.durable, self.retried, self.tell) = (0, 0, !terms.fresh, false);
         self.told = Grades::default();
     }
 
@@ -217,10 +221,11 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         }
         let size = item.what.size();
         let eager_fits = !eager || (has_content && size.is_some_and(|size| size <= u64::from(EAGER_MAX)));
+        let retried = self.retried;
         let slot = self.known(Kind::Offer, id)?;
         let before = slot.state;
         let expected = match before {
-            ItemIn::Free => attempt == 0,
+            ItemIn::Free => attempt == 0 || retried,
             ItemIn::Asked => slot.awaits_offer || attempt != slot.attempt,
             _ => slot.awaits_offer,
         };
