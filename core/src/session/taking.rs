@@ -116,6 +116,15 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         self.needs_peer() && moving && self.terms().is_some_and(|terms| !terms.small)
     }
 
+    /// Whether a task has begun, and was announced on this connection, that needs data lanes now or later.
+    pub(super) fn wants_lanes(&self) -> bool {
+        let wants = |entry: &Entry| {
+            let lanes = entry.terms.is_some_and(|terms| !terms.small);
+            entry.announced && entry.state == TaskIn::Begun && lanes
+        };
+        self.needs_peer() && self.tasks().iter().any(wants)
+    }
+
     fn on(&mut self, task: TaskId, input: Input) -> Option<TaskIn> {
         let entry = &mut self.tasks[task.index()];
         entry.state = entry.state.on(input)?;
