@@ -26,11 +26,14 @@ struct Entry {
     state: TaskOut,
     asked: Option<Asked>,
     terms: Option<Terms>,
+    /// It was announced on this connection.
+    announced: bool,
     /// Members of its digest that are sent.
     digest_sent: u16,
 }
 
-const AWAITED: Entry = Entry { state: TaskOut::Awaited, asked: None, terms: None, digest_sent: 0 };
+const AWAITED: Entry =
+    Entry { state: TaskOut::Awaited, asked: None, terms: None, announced: false, digest_sent: 0 };
 
 /// What a provider may grant.
 #[derive(Clone, Copy, Debug)]
@@ -205,7 +208,8 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
         if again && self.tasks[task.index()].terms != Some(terms) {
             return Err(SessionError::Misbehaved(Misbehaviour::Task));
         }
-        self.tasks[task.index()].terms = Some(terms);
+        let entry = &mut self.tasks[task.index()];
+        (entry.terms, entry.announced) = (Some(terms), true);
         let len = Frame::Task(frame).emit_of(task, out).expect("the caller's buffer takes any frame");
         reports.event(Event::Prepared { side: Side::Provider, task });
         if terms.digest_members > 0 {
@@ -262,7 +266,8 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
     /// Everything of the announcement is sent, on this connection.
     fn is_announced(&self, task: TaskId) -> bool {
         let entry = &self.tasks[task.index()];
-        task.0 < self.requested && entry.terms.is_some_and(|terms| terms.digest_members == entry.digest_sent)
+        let digest_members = entry.terms.map(|terms| terms.digest_members);
+        task.0 < self.requested && entry.announced && digest_members == Some(entry.digest_sent)
     }
 
     /// The connection stands again, and the joiner is ready for the task that was under way.
@@ -371,7 +376,7 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
     pub(super) fn lose(&mut self) {
         (self.requests, self.requested) = (None, 0);
         for entry in &mut self.tasks {
-            entry.digest_sent = 0;
+            (entry.announced, entry.digest_sent) = (false, 0);
         }
         self.window.lose();
     }
