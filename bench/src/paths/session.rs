@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, Token, TransferId};
+use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, TaskId, Token, TransferId};
 use longhaul_core::integrity::Integrity;
 use longhaul_core::item::{Item, ItemName, Timestamp, Version, What};
 use longhaul_core::reason::Side;
-use longhaul_core::session::{Command, Config, ReadPiece, Receive, Session, Totals};
+use longhaul_core::session::{Command, Config, ReadPiece, Receive, Session, Totals, capability};
 use longhaul_core::time::Instant;
 use longhaul_core::wire::{
     ChunkLen, FRAME_MAX, Frame, HEADER_LEN, Init, Request, Roles, Task, VERSION, Welcome,
@@ -17,6 +17,7 @@ use super::Path;
 
 const NOW: Instant = Instant::ZERO;
 const DATA: Lane = Lane(1);
+const TASK: TaskId = TaskId(0);
 const ID: ItemId = ItemId(0);
 const CHUNK: u32 = ChunkLen::DEFAULT.bytes();
 /// More than anybody will move.
@@ -32,9 +33,9 @@ pub(super) fn data_handled() -> Path {
     let mut out = vec![0; FRAME_MAX];
     Path::new("session/data header handled by a joiner", move || {
         let frame = Frame::Data { id: ID, attempt: 0, offset, len: CHUNK, run_end: false, crc: Some(1) };
-        machine.handle_frame(DATA, &frame, NOW);
+        machine.handle_frame(DATA, TASK, &frame, NOW);
         let Some(Receive::Place(place)) = machine.poll_receive(DATA) else { unreachable!("it is wanted") };
-        assert!(machine.handle_payload(DATA, place.len, Some(1), NOW), "it is what was sent");
+        assert!(machine.handle_payload(DATA, place.len, Some(1)), "it is what was sent");
         drain(&mut machine, &mut out);
         offset += u64::from(CHUNK);
         place.offset
@@ -52,11 +53,12 @@ pub(super) fn data_emitted() -> Path {
             reads.push_back(offset);
         }
         let offset: u64 = reads.pop_front().expect("a provider reads ahead");
-        machine.handle_read(DATA, ID, offset, ReadPiece::Data { len: CHUNK, crc: Some(1) }, NOW);
+        let piece = ReadPiece::Data { len: CHUNK, crc: Some(1) };
+        assert!(machine.handle_read(DATA, ID, offset, piece, NOW), "it is wanted");
         let sent = machine.poll_transmit(DATA, &mut out).expect("its bytes were read");
         machine.handle_sent(CHUNK.into(), NOW);
         if offset.is_multiple_of(64 << 20) {
-            machine.handle_frame(Lane::CONTROL, &Frame::Accept { id: ID, offset }, NOW);
+            machine.handle_frame(Lane::CONTROL, TASK, &Frame::Accept { id: ID, offset }, NOW);
         }
         while machine.poll_event().is_some() {}
         sent.len as u64 + u64::from(out[HEADER_LEN - 1])
@@ -75,6 +77,7 @@ fn joiner() -> Box<Machine> {
     let mut machine = Box::new(Machine::dial(config(Side::Joiner), NOW));
     let welcome = Welcome {
         version: VERSION,
+        roles: Roles::PROVIDER,
         capabilities: u64::MAX,
         member: MemberId([9; 16]),
         cluster: ClusterId::default(),
@@ -91,17 +94,19 @@ fn joiner() -> Box<Machine> {
         bytes: Some(SIZE),
         allocated: SIZE,
         snapshot: SnapshotId::default(),
+        digest_members: 0,
         app_meta: b"",
     };
-    for frame in [Frame::Welcome(welcome), Frame::Task(task)] {
-        machine.handle_frame(Lane::CONTROL, &frame, NOW);
-        drain(&mut machine, &mut out);
-    }
-    machine.handle_begun(NOW);
+    machine.handle_frame(Lane::CONTROL, TASK, &Frame::Welcome(welcome), NOW);
+    drain(&mut machine, &mut out);
+    assert!(machine.handle_request(TASK, b"", b"", &mut out) > 0);
+    machine.handle_frame(Lane::CONTROL, TASK, &Frame::Task(task), NOW);
+    drain(&mut machine, &mut out);
+    machine.handle_begun(TASK, NOW);
     drain(&mut machine, &mut out);
     machine.handle_lane_up(DATA, NOW);
     let offer = Frame::Offer { id: ID, eager: false, attempt: 0, item: item() };
-    machine.handle_frame(Lane::CONTROL, &offer, NOW);
+    machine.handle_frame(Lane::CONTROL, TASK, &offer, NOW);
     drain(&mut machine, &mut out);
     machine.handle_opened(ID, NOW);
     drain(&mut machine, &mut out);
@@ -114,7 +119,7 @@ fn provider() -> Box<Machine> {
     let mut out = vec![0; FRAME_MAX];
     let init = Init {
         versions: (VERSION, VERSION),
-        roles: Roles { provides: false, joins: true },
+        roles: Roles::JOINER,
         capabilities: u64::MAX,
         member: MemberId([9; 16]),
         cluster: ClusterId::default(),
@@ -124,6 +129,7 @@ fn provider() -> Box<Machine> {
     let request = Request {
         integrity: Integrity::Crc32c,
         fresh: true,
+        agreed: false,
         lanes: 1,
         chunk: ChunkLen::DEFAULT,
         state_id: b"",
@@ -131,17 +137,25 @@ fn provider() -> Box<Machine> {
     };
     let machine = Machine::accept(config(Side::Provider), &init, NOW);
     let mut machine = Box::new(machine.expect("the two fit each other"));
-    machine.handle_frame(Lane::CONTROL, &Frame::Request(request), NOW);
+    machine.handle_frame(Lane::CONTROL, TASK, &Frame::Prepare { requests: 1 }, NOW);
+    machine.handle_frame(Lane::CONTROL, TASK, &Frame::Request(request), NOW);
     drain(&mut machine, &mut out);
-    let (snapshot, app_meta) = (SnapshotId::default(), b"".as_slice());
-    let totals = Totals { shape: 1, items: 1, bytes: Some(SIZE), allocated: SIZE, snapshot, app_meta };
-    assert!(machine.handle_surveyed(&totals, NOW, &mut out) > 0);
-    machine.handle_frame(Lane::CONTROL, &Frame::Begin, NOW);
+    let totals = Totals {
+        shape: 1,
+        items: 1,
+        bytes: Some(SIZE),
+        allocated: SIZE,
+        snapshot: SnapshotId::default(),
+        digest_members: 0,
+        app_meta: b"",
+    };
+    assert!(machine.handle_surveyed(TASK, &totals, NOW, &mut out) > 0);
+    machine.handle_frame(Lane::CONTROL, TASK, &Frame::Begin, NOW);
     machine.handle_lane_up(DATA, NOW);
     drain(&mut machine, &mut out);
     assert!(machine.can_offer(&item()));
     let _ = machine.handle_item(&item(), NOW, &mut out);
-    machine.handle_frame(Lane::CONTROL, &Frame::Accept { id: ID, offset: 0 }, NOW);
+    machine.handle_frame(Lane::CONTROL, TASK, &Frame::Accept { id: ID, offset: 0 }, NOW);
     assert_eq!(machine.failure(), None);
     machine
 }
@@ -158,12 +172,14 @@ fn item() -> Item<'static> {
 
 fn config(side: Side) -> Config {
     Config {
-        side,
+        roles: if side == Side::Provider { Roles::PROVIDER } else { Roles::JOINER },
+        requests: u16::from(side == Side::Joiner),
         member: MemberId([1; 16]),
         cluster: ClusterId::default(),
         transfer: TransferId([3; 16]),
         epoch: Epoch(0),
         token: Token([4; 16]),
+        capabilities: capability::ALL,
         integrity: Integrity::Crc32c,
         lanes: 1,
         chunk: ChunkLen::DEFAULT,
@@ -171,5 +187,6 @@ fn config(side: Side) -> Config {
         max_retries: 3,
         stall_timeout: Duration::from_secs(30),
         handshake_timeout: Duration::from_secs(10),
+        seed: 1,
     }
 }

@@ -10,6 +10,6 @@ mod session;
 
 /// What the program does. A panic ends it with another code than 0.
 fn run() {
-    session::moves_a_state();
+    session::moves_two_states();
     digest::goes_to_bytes_and_back();
 }

@@ -1,4 +1,4 @@
-//! One small state from a provider's machine to a joiner's.
+//! Two small states from a provider's machine to a joiner's, in one session.
 
 use core::time::Duration;
 
@@ -6,26 +6,31 @@ use longhaul_core::id::{ClusterId, Epoch, Lane, MemberId, SnapshotId, Token, Tra
 use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Root, RootSum, RunHasher, crc32c};
 use longhaul_core::item::{Item, ItemName, Timestamp, Version, What};
 use longhaul_core::reason::Side;
-use longhaul_core::session::{Command, Config, Event, ReadPiece, Receive, Session, State, Totals};
+use longhaul_core::session::{
+    Command, Config, Event, ReadPiece, Receive, Session, State, Totals, capability,
+};
 use longhaul_core::time::Instant;
-use longhaul_core::wire::{ChunkLen, FRAME_MAX, Frame, HEADER_LEN, Header, Kind};
+use longhaul_core::wire::{ChunkLen, FRAME_MAX, Frame, HEADER_LEN, Header, Kind, Roles};
 
 const LEN: usize = 300_000;
+const TASKS: usize = 2;
 const NOW: Instant = Instant::ZERO;
 const INTEGRITY: Integrity = Integrity::Crc32c;
 
 type Machine = Session<2, 16>;
+/// What each task moves: one file.
+type Contents = [[u8; LEN]; TASKS];
 
 /// A connection in one direction: bytes, and how far they were read.
 struct Pipe {
-    bytes: [u8; LEN + 4 * FRAME_MAX],
+    bytes: [u8; TASKS * LEN + 4 * FRAME_MAX],
     written: usize,
     read: usize,
 }
 
 impl Pipe {
     const fn new() -> Self {
-        Self { bytes: [0; LEN + 4 * FRAME_MAX], written: 0, read: 0 }
+        Self { bytes: [0; TASKS * LEN + 4 * FRAME_MAX], written: 0, read: 0 }
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -43,18 +48,20 @@ impl Pipe {
     }
 }
 
-pub(crate) fn moves_a_state() {
-    let content: [u8; LEN] = core::array::from_fn(|n| ((n * n) >> 7) as u8);
-    let mut landed = [0; LEN];
+pub(crate) fn moves_two_states() {
+    let contents: Contents =
+        core::array::from_fn(|task| core::array::from_fn(|n| ((n * n) >> (7 + task)) as u8));
+    let mut landed = [[0; LEN]; TASKS];
     let (mut up, mut down) = (Pipe::new(), Pipe::new());
     let mut joiner = Machine::dial(config(Side::Joiner), NOW);
-    transmit(&mut joiner, &mut up, &content);
+    transmit(&mut joiner, &mut up, &contents[0]);
     let (header, body) = up.read().expect("a dialler speaks first");
     let Ok(Frame::Init(init)) = Frame::parse(&header, body) else { panic!("Init is first") };
     let mut provider = Machine::accept(config(Side::Provider), &init, NOW).expect("they fit");
+    let mut under_way = 0;
     while !(provider.is_over() && joiner.is_over()) {
         let before = (up.written, down.written);
-        provide(&mut provider, &mut down, &content);
+        provide(&mut provider, &mut down, &contents, &mut under_way);
         while let Some((header, body)) = down.read() {
             receive(&mut joiner, &header, body, &mut landed);
             join(&mut joiner, &mut up, &landed);
@@ -62,76 +69,86 @@ pub(crate) fn moves_a_state() {
         join(&mut joiner, &mut up, &landed);
         while let Some((header, body)) = up.read() {
             let frame = Frame::parse(&header, body).expect("nothing bends bytes here");
-            provider.handle_frame(Lane::CONTROL, &frame, NOW);
-            provide(&mut provider, &mut down, &content);
+            provider.handle_frame(Lane::CONTROL, header.task, &frame, NOW);
+            provide(&mut provider, &mut down, &contents, &mut under_way);
         }
         assert!(before != (up.written, down.written) || provider.is_over(), "a session never hangs");
     }
     assert!(provider.state() == State::Done && joiner.state() == State::Done);
-    assert!(landed == content);
+    assert!(landed == contents);
 }
 
-/// Drains a provider.
-fn provide(machine: &mut Machine, out: &mut Pipe, content: &[u8; LEN]) {
+/// Drains a provider. Reads are of the task `under_way`.
+fn provide(machine: &mut Machine, out: &mut Pipe, contents: &Contents, under_way: &mut usize) {
     let mut frame = [0; FRAME_MAX];
-    transmit(machine, out, content);
+    transmit(machine, out, &contents[*under_way]);
     while let Some(command) = machine.poll_command() {
         match command {
-            Command::Survey => {
-                let bytes = LEN as u64;
-                let (snapshot, app_meta) = (SnapshotId::default(), &[]);
-                let totals =
-                    Totals { shape: 1, items: 1, bytes: Some(bytes), allocated: bytes, snapshot, app_meta };
-                let len = machine.handle_surveyed(&totals, NOW, &mut frame);
+            Command::Survey { task } => {
+                let len = machine.handle_surveyed(task, &totals(), NOW, &mut frame);
                 out.write(&frame[..len]);
+            }
+            Command::Walk { task } => {
+                *under_way = task.index();
                 assert!(machine.can_offer(&item()), "a small state need not wait");
                 let offered = machine.handle_item(&item(), NOW, &mut frame);
                 out.write(&frame[..offered.len]);
                 machine.handle_items_end(NOW);
             }
             Command::Read { lane, id, offset, len, .. } => {
-                let crc = crc32c(&content[offset as usize..][..len as usize]);
-                machine.handle_read(lane, id, offset, ReadPiece::Data { len, crc: Some(crc) }, NOW);
+                let crc = crc32c(&contents[*under_way][offset as usize..][..len as usize]);
+                assert!(machine.handle_read(lane, id, offset, ReadPiece::Data { len, crc: Some(crc) }, NOW));
             }
-            Command::Close { id } => machine.handle_closed(id, LEN as u64, checksum(content), NOW),
-            Command::SumUp => machine.handle_root(1, LEN as u64, root(content), NOW),
+            Command::Close { id } => {
+                machine.handle_closed(id, LEN as u64, checksum(&contents[*under_way]), NOW);
+            }
+            Command::SumUp { side, task } => {
+                machine.handle_root(side, task, (1, LEN as u64, root(&contents[task.index()])), NOW);
+            }
             Command::Forget { .. } => {}
             _ => panic!("no command of a provider"),
         }
-        transmit(machine, out, content);
+        transmit(machine, out, &contents[*under_way]);
     }
     while machine.poll_event().is_some() {}
 }
 
 /// One frame to a joiner; a payload goes where the machine says.
-fn receive(machine: &mut Machine, header: &Header, body: &[u8], landed: &mut [u8; LEN]) {
+fn receive(machine: &mut Machine, header: &Header, body: &[u8], landed: &mut Contents) {
     let data = header.kind == Kind::Data;
     let frame = Frame::parse(header, if data { b"" } else { body }).expect("nothing bends bytes here");
-    machine.handle_frame(Lane::CONTROL, &frame, NOW);
+    machine.handle_frame(Lane::CONTROL, header.task, &frame, NOW);
     if let Some(Receive::Place(place)) = machine.poll_receive(Lane::CONTROL) {
-        assert!(machine.handle_payload(Lane::CONTROL, place.len, Some(crc32c(body)), NOW));
-        landed[place.offset as usize..][..place.len as usize].copy_from_slice(body);
+        assert!(machine.handle_payload(Lane::CONTROL, place.len, Some(crc32c(body))));
+        landed[header.task.index()][place.offset as usize..][..place.len as usize].copy_from_slice(body);
     }
 }
 
 /// Drains a joiner.
-fn join(machine: &mut Machine, out: &mut Pipe, landed: &[u8; LEN]) {
+fn join(machine: &mut Machine, out: &mut Pipe, landed: &Contents) {
     let mut frame = [0; FRAME_MAX];
+    transmit(machine, out, &landed[0]);
     while let Some(command) = machine.poll_command() {
         match command {
-            Command::Begin => machine.handle_begun(NOW),
+            Command::Request { task } => {
+                let len = machine.handle_request(task, b"", b"", &mut frame);
+                out.write(&frame[..len]);
+            }
+            Command::Begin { task } => machine.handle_begun(task, NOW),
             // Longer than what travels with its offer.
             Command::Open { id } => machine.handle_opened(id, NOW),
             Command::Finish { id, size, checksum: sent } => {
-                let matched = size == LEN as u64 && sent == checksum(landed);
+                let matched = size == LEN as u64 && landed.iter().any(|landed| sent == checksum(landed));
                 machine.handle_finished(id, matched, NOW);
             }
-            Command::SumUp => machine.handle_root(1, LEN as u64, root(landed), NOW),
+            Command::SumUp { side, task } => {
+                machine.handle_root(side, task, (1, LEN as u64, root(&landed[task.index()])), NOW);
+            }
             Command::MakeDurable => machine.handle_durable(NOW),
             _ => panic!("no command of a joiner"),
         }
+        transmit(machine, out, &landed[0]);
     }
-    transmit(machine, out, landed);
     while let Some(event) = machine.poll_event() {
         if event == Event::Durable {
             machine.handle_installing();
@@ -148,6 +165,19 @@ fn transmit(machine: &mut Machine, out: &mut Pipe, content: &[u8; LEN]) {
         if let Some(payload) = sent.payload {
             out.write(&content[payload.offset as usize..][..payload.len as usize]);
         }
+    }
+}
+
+fn totals() -> Totals<'static> {
+    let bytes = LEN as u64;
+    Totals {
+        shape: 1,
+        items: 1,
+        bytes: Some(bytes),
+        allocated: bytes,
+        snapshot: SnapshotId::default(),
+        digest_members: 0,
+        app_meta: &[],
     }
 }
 
@@ -177,12 +207,14 @@ fn root(content: &[u8; LEN]) -> Root {
 
 fn config(side: Side) -> Config {
     Config {
-        side,
+        roles: if side == Side::Provider { Roles::PROVIDER } else { Roles::JOINER },
+        requests: if side == Side::Provider { 0 } else { TASKS as u16 },
         member: MemberId([if side == Side::Provider { 1 } else { 2 }; 16]),
         cluster: ClusterId::default(),
         transfer: TransferId([3; 16]),
         epoch: Epoch(0),
         token: Token([4; 16]),
+        capabilities: capability::ALL,
         integrity: INTEGRITY,
         lanes: 1,
         chunk: ChunkLen::MIN,
@@ -190,5 +222,6 @@ fn config(side: Side) -> Config {
         max_retries: 3,
         stall_timeout: Duration::from_secs(30),
         handshake_timeout: Duration::from_secs(10),
+        seed: 5,
     }
 }
