@@ -2,7 +2,7 @@
 //!
 //! | module | proves |
 //! | --- | --- |
-//! | [`sim`] | two real session machines over a model network keep their promises, seed by seed |
+//! | [`sim`] | whole members in a simulated world keep their promises, seed by seed and case by case |
 //! | [`mod@conformance`] | a transport moves every kind of state, and fails as it should |
 //! | [`hostile`] | a transport withstands peers that lie, cut off, and speak something else |
 #![forbid(unsafe_code)]

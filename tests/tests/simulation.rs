@@ -1,69 +1,77 @@
-//! Two sessions over a model network, seed by seed.
+//! Whole members in a simulated world, seed by seed and line by line.
 //!
 //! `LONGHAUL_SEED=n` replays one seed; `LONGHAUL_SEEDS=n` runs that many from a random start.
 
-use longhaul_core::reason::Reason;
-use longhaul_tests::sim::{Faults, run, run_with};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::Path;
+use std::time::Duration;
+
+use longhaul_tests::sim::{Case, minimise, parse_scenarios, run, soak};
+
+/// Seeds of an ordinary run.
+const SEEDS: u64 = 300;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
 #[test]
-fn the_joiner_has_exactly_the_providers_state_or_a_typed_error() {
+fn every_seed_publishes_exactly_the_providers_state_once_faults_stop() {
     if let Some(seed) = number("LONGHAUL_SEED") {
-        println!("seed {seed}: {:?}", run(seed));
+        println!("{}\n{:?}", Case::draw(seed), run(&Case::draw(seed), false).unwrap());
         return;
     }
-    let first = match number("LONGHAUL_SEEDS") {
-        Some(_) => getrandom_u64(),
-        None => 0,
+    let (first, count) = match number("LONGHAUL_SEEDS") {
+        Some(count) => (RandomState::new().build_hasher().finish(), count),
+        None => (0, SEEDS),
     };
-    let count = number("LONGHAUL_SEEDS").unwrap_or(300);
     println!("{count} seeds from {first}");
-    let (mut published, mut failed, mut retried) = (0, 0, 0);
-    for seed in (0..count).map(|n| first.wrapping_add(n)) {
-        let outcome = std::panic::catch_unwind(|| run(seed))
-            .unwrap_or_else(|_| panic!("replay with LONGHAUL_SEED={seed}"));
-        published += u64::from(outcome.published);
-        failed += u64::from(!outcome.published);
-        retried += u64::from(outcome.retries > 0);
+    let soaked = soak(first, count, Duration::MAX, 1);
+    if let Some((seed, what)) = soaked.broken {
+        let smallest = minimise(&Case::draw(seed)).map(|(case, _)| case.to_string());
+        panic!("replay with LONGHAUL_SEED={seed}: {what}\n{}", smallest.unwrap_or_default());
     }
-    println!("{published} published, {failed} failed as they should, {retried} sent items again");
-    assert!(published > 0 && failed > 0 && retried > 0, "the seeds draw every kind of run");
-}
-
-fn getrandom_u64() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
+    println!("{soaked:?}");
+    let drew_all = soaked.failures > 0 && soaked.retries > 0 && soaked.attempts > count;
+    assert!(drew_all, "the seeds draw every kind of run: {soaked:?}");
 }
 
 #[test]
 fn a_seed_repeats_its_whole_history() {
     for seed in 0..20 {
-        assert_eq!(run(seed), run(seed), "seed {seed}");
+        let case = Case::draw(seed);
+        assert_eq!(run(&case, false), run(&case, false), "seed {seed}");
     }
 }
 
-#[test]
-fn a_silent_peer_is_a_stall_on_both_sides() {
-    for seed in 0..10 {
-        let outcome = run_with(seed, Faults { silent_at: Some(10_000_000), ..Faults::default() });
-        if !outcome.published {
-            let timely = |reason| matches!(reason, None | Some(Reason::Stalled | Reason::Unreachable));
-            assert!(timely(outcome.joiner) && timely(outcome.provider), "seed {seed}: {outcome:?}");
-        }
-    }
+/// Runs each line of a scenario file; all that fail are named.
+fn scenarios(file: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(file);
+    let cases = parse_scenarios(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert!(!cases.is_empty());
+    let failed: Vec<String> = cases
+        .iter()
+        .filter_map(|(line, case)| Some(format!("{file}:{line}: {case}\n    {}", run(case, false).err()?)))
+        .collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 #[test]
-fn a_read_error_reaches_the_joiner_with_its_reason() {
-    let outcome = run_with(3, Faults { read_error_one_in: Some(1), ..Faults::default() });
-    assert_eq!((outcome.provider, outcome.joiner), (Some(Reason::Source), Some(Reason::Source)));
+fn moves() {
+    scenarios("moves.txt");
 }
 
 #[test]
-fn a_write_error_reaches_the_provider_with_its_reason() {
-    let outcome = run_with(3, Faults { write_error_one_in: Some(1), ..Faults::default() });
-    assert_eq!((outcome.provider, outcome.joiner), (Some(Reason::NoSpace), Some(Reason::NoSpace)));
+fn networks_that_fail() {
+    scenarios("network.txt");
+}
+
+#[test]
+fn processes_that_end_and_clocks_that_lie() {
+    scenarios("processes.txt");
+}
+
+#[test]
+fn disks_that_fail() {
+    scenarios("disks.txt");
 }

@@ -1,0 +1,208 @@
+//! A joiner's landing: the real machine of `longhaul-state`, its operations carried out on the model
+//! disk one after another, each in its own time.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use longhaul_core::id::ItemId;
+use longhaul_core::integrity::{Checksum, Integrity, Root};
+use longhaul_state::item::Item;
+use longhaul_state::landing::{FileOp, Landing, LandingOptions, LandingState, OpId};
+use longhaul_state::root::RootBuilder;
+use longhaul_state::sink::{SinkError, SinkErrorKind};
+use longhaul_state::source::Survey;
+
+use super::content::Piece;
+use super::disk::{Disk, Ino, View};
+use super::executor::{Errors, Executor};
+use super::judge;
+use super::member::{Io, Job};
+use super::state::State;
+
+/// One call to the sink.
+#[derive(Debug)]
+pub(crate) enum SinkOp {
+    Begin { survey: Survey, integrity: Integrity },
+    Open { id: ItemId, item: Item },
+    Finish { id: ItemId, item: Item, size: u64, checksum: Checksum },
+    Put { id: ItemId, item: Item, pieces: Vec<Piece>, size: u64, checksum: Checksum },
+    Discard { id: ItemId },
+    SumUp,
+    Sync,
+    Publish,
+    CleanUp,
+    Abort,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Report {
+    Begun,
+    Opened { id: ItemId, file: Ino },
+    Landed { id: ItemId },
+    Summed { items: u64, bytes: u64, root: Root },
+    Worked,
+    Synced,
+    Published,
+    Failed(SinkError),
+}
+
+pub(crate) struct Lander {
+    landing: Landing,
+    executor: Executor,
+    root: RootBuilder,
+    queue: VecDeque<SinkOp>,
+    at: Option<SinkOp>,
+    in_flight: Option<(OpId, FileOp)>,
+    destination: Box<[u8]>,
+    /// What must be there in the end.
+    expected: Rc<State>,
+}
+
+impl Lander {
+    pub(crate) fn new(destination: &[u8], replace: bool, expected: Rc<State>, holder: u64) -> Self {
+        Self {
+            landing: Landing::new(LandingOptions { replace, ..LandingOptions::default() }),
+            executor: Executor::new(destination, holder),
+            root: RootBuilder::new(Integrity::None),
+            queue: VecDeque::new(),
+            at: None,
+            in_flight: None,
+            destination: destination.into(),
+            expected,
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.at.is_none() && self.queue.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, op: SinkOp) {
+        self.queue.push_back(op);
+    }
+
+    /// The session failed: nothing more of it is carried out; what was not published is given up.
+    pub(crate) fn abort(&mut self) {
+        self.queue.clear();
+        self.landing.stop();
+        self.queue.push_back(SinkOp::Abort);
+    }
+
+    /// Begins the next call, and goes on until an operation of it is in flight.
+    pub(crate) fn pump(&mut self, reports: &mut Vec<Report>, io: &mut Io<'_>) {
+        while self.in_flight.is_none() {
+            if self.at.is_none() {
+                let Some(op) = self.queue.pop_front() else { return };
+                self.request(&op);
+                self.at = Some(op);
+            }
+            if let Some((id, op)) = self.landing.poll_op() {
+                let op = op.clone();
+                let time = io.random.below(if matters(&op) { 3_000_000 } else { 150_000 });
+                self.in_flight = Some((id, op));
+                io.later(time, Job::Landing);
+                return;
+            }
+            self.settle(reports, io);
+        }
+    }
+
+    /// The operation in flight is done.
+    pub(crate) fn done(&mut self, reports: &mut Vec<Report>, io: &mut Io<'_>) {
+        let Some((id, op)) = self.in_flight.take() else { return };
+        let payload = match &self.at {
+            Some(SinkOp::Put { pieces, .. }) => &pieces[..],
+            _ => &[],
+        };
+        let errors = Errors {
+            write: io.random.one_in(io.rates.write_errors),
+            sync: io.random.one_in(io.rates.sync_errors),
+        };
+        let result = self.executor.execute(&op, payload, io.disk, io.locks, errors);
+        io.trace.say(io.agenda.now(), || format!("host {}: {} {op:?}: {result:?}", io.host, io.session));
+        self.landing.done(id, result);
+        reports.push(Report::Worked);
+        self.pump(reports, io);
+    }
+
+    fn request(&mut self, op: &SinkOp) {
+        match op {
+            SinkOp::Begin { survey, integrity } => {
+                self.root = RootBuilder::new(*integrity);
+                self.landing.begin(survey);
+            }
+            SinkOp::Open { id, item } => self.landing.open(*id, item),
+            SinkOp::Finish { id, size, .. } => self.landing.finish(*id, *size),
+            SinkOp::Put { id, item, .. } => self.landing.put(*id, item),
+            SinkOp::Discard { id } => self.landing.discard(*id),
+            SinkOp::SumUp => {}
+            SinkOp::Sync => self.landing.sync(),
+            SinkOp::Publish => self.landing.publish(),
+            SinkOp::CleanUp => self.landing.clean_up(),
+            SinkOp::Abort => self.landing.abort(),
+        }
+    }
+
+    /// The call is over: what came of it.
+    fn settle(&mut self, reports: &mut Vec<Report>, io: &mut Io<'_>) {
+        let Some(op) = self.at.take() else { return };
+        if matches!(op, SinkOp::SumUp) {
+            let (items, bytes) = self.root.totals();
+            return reports.push(Report::Summed { items, bytes, root: self.root.finish() });
+        }
+        if let Err(error) = self.landing.outcome() {
+            // Nothing of a failed session is carried out any more, least of all publishing.
+            self.queue.retain(|op| matches!(op, SinkOp::Abort));
+            return reports.push(Report::Failed(error));
+        }
+        match op {
+            SinkOp::Begin { .. } => reports.push(Report::Begun),
+            SinkOp::Open { id, .. } => {
+                let file = self.executor.file(id).expect("a file that was created is open");
+                reports.push(Report::Opened { id, file });
+            }
+            SinkOp::Finish { id, item, size, checksum } | SinkOp::Put { id, item, size, checksum, .. } => {
+                let added = self.root.add(id, &item, size, &checksum);
+                reports.push(match added {
+                    Ok(()) => Report::Landed { id },
+                    Err(_) => Report::Failed(SinkError::item(item.name, SinkErrorKind::NoSuchLink)),
+                });
+            }
+            SinkOp::Sync => {
+                self.assert_durable(io.disk);
+                reports.push(Report::Synced);
+            }
+            SinkOp::Publish => {
+                judge::assert_published(io.disk, &self.destination, &self.expected);
+                self.queue.push_back(SinkOp::CleanUp);
+                reports.push(Report::Published);
+            }
+            SinkOp::Discard { .. } | SinkOp::CleanUp | SinkOp::Abort | SinkOp::SumUp => {}
+        }
+    }
+
+    /// Nothing is claimed before it is durable.
+    fn assert_durable(&self, disk: &Disk) {
+        let root = self.executor.root().expect("a durable state is staged");
+        let words = "claimed durable, and a power cut would take it";
+        // A root without the right to write gets its mode when it is published.
+        judge::assert_holds(disk, root, View::Disk, &self.expected, true, words);
+    }
+
+    /// Whether the destination holds the state, for sure.
+    pub(crate) fn is_published(&self) -> bool {
+        self.landing.state() == LandingState::Published
+    }
+}
+
+const fn matters(op: &FileOp) -> bool {
+    matches!(
+        op,
+        FileOp::SyncFile { .. }
+            | FileOp::SyncDirectory { .. }
+            | FileOp::SyncTree
+            | FileOp::SyncStaging
+            | FileOp::SyncParent
+            | FileOp::Publish { .. }
+    )
+}
