@@ -106,13 +106,13 @@ fn carry_out(command: Command) -> Result<(), String> {
             }
             Ok(())
         }
-        Command::Minimise { seed } => match minimise(&Case::draw(seed)) {
-            Some((case, what)) => Err(format!("{what}\n{case}")),
-            None => {
-                println!("seed {seed} does not fail");
-                Ok(())
+        Command::Minimise { seed } => {
+            if let Some((case, what)) = minimise(&Case::draw(seed)) {
+                return Err(format!("{what}\n{case}"));
             }
-        },
+            println!("seed {seed} does not fail");
+            Ok(())
+        }
     }
 }
 

@@ -152,8 +152,8 @@ impl Case {
     }
 
     fn draw_faults(&mut self, random: &mut Random) {
-        let times = random.within(1, 3);
-        for _ in 0..times {
+        let count = random.within(1, 3);
+        for _ in 0..count {
             match random.below(12) {
                 // Without checksums nobody can tell that bits flipped.
                 0 if self.integrity == Integrity::None => {}
@@ -162,8 +162,8 @@ impl Case {
                 2 => self.rates.write_errors = random.within(5, 500),
                 3 => self.rates.sync_errors = random.within(1, 20),
                 _ => {
-                    let timed = self.draw_fault(random);
-                    self.faults.push(timed);
+                    let fault = self.draw_fault(random);
+                    self.faults.push(fault);
                 }
             }
         }

@@ -18,7 +18,7 @@ const INCOMPLETE: u32 = STICKY | 0o700;
 #[derive(Debug)]
 pub(crate) struct Executor {
     destination: Box<[u8]>,
-    /// Which process: a lock is a process's.
+    /// Who this is among those who want the lock.
     holder: u64,
     staging: Option<Ino>,
     /// The disk's failures when staging was opened.
@@ -75,6 +75,13 @@ impl Executor {
 
     fn lock_name(&self) -> Box<[u8]> {
         [b".", &*self.destination, b".longhaul.lock"].concat().into()
+    }
+
+    /// The process has no more use for it: a lock that it held is free, whatever stands there still.
+    pub(crate) fn close(&self, locks: &mut Locks) {
+        if locks.0.get(&self.destination) == Some(&self.holder) {
+            locks.0.remove(&self.destination);
+        }
     }
 
     /// Carries out `op`; `payload` is the content of [`FileOp::PutFile`].
@@ -134,7 +141,7 @@ impl Executor {
                     self.files.remove(id).ok_or(io::ErrorKind::InvalidInput).map_err(io::Error::from)?;
                 disk.set_len(file, *len);
                 disk.set_attributes(file, (*mode).into(), *mtime);
-                self.sync_if(*sync, file, disk, errors)?;
+                sync_if(*sync, file, disk, errors)?;
             }
             FileOp::PutFile { name, mode, mtime, sync } => {
                 let file = self.create(disk, name.as_bytes(), Kind::File, (*mode).into())?;
@@ -147,7 +154,7 @@ impl Executor {
                     at += piece.len;
                 }
                 disk.set_attributes(file, (*mode).into(), *mtime);
-                self.sync_if(*sync, file, disk, errors)?;
+                sync_if(*sync, file, disk, errors)?;
             }
             FileOp::RemoveFile { id, name } => {
                 self.files.remove(id);
@@ -157,7 +164,7 @@ impl Executor {
             FileOp::FinishDirectory { name, mode, mtime, sync } => {
                 let directory = self.complete(disk, name.as_bytes())?;
                 disk.set_attributes(directory, (*mode).into(), Some(*mtime));
-                self.sync_if(*sync, directory, disk, errors)?;
+                sync_if(*sync, directory, disk, errors)?;
             }
             FileOp::SymbolicLink { name, target } => {
                 self.create(disk, name.as_bytes(), Kind::Link(target.clone()), 0o777)?;
@@ -231,11 +238,11 @@ impl Executor {
 
     fn create(&mut self, disk: &mut Disk, name: &[u8], kind: Kind, mode: u32) -> io::Result<Ino> {
         let (directory, leaf) = self.place(disk, name)?;
-        let made = disk.create(directory, leaf, kind, mode)?;
+        let ino = disk.create(directory, leaf, kind, mode)?;
         if name.is_empty() {
-            self.root = Some(made);
+            self.root = Some(ino);
         }
-        Ok(made)
+        Ok(ino)
     }
 
     fn unlink(&self, disk: &mut Disk, name: &[u8]) -> io::Result<()> {
@@ -298,13 +305,6 @@ impl Executor {
         disk.resolve(root, name, View::Cache).ok_or_else(not_found)
     }
 
-    fn sync_if(&self, sync: bool, ino: Ino, disk: &mut Disk, errors: Errors) -> Result<(), OpError> {
-        if sync && errors.sync {
-            disk.fail_writeback(ino);
-        }
-        if sync { disk.sync(ino).map_err(OpError::Durability) } else { Ok(()) }
-    }
-
     /// What was to be written is gone; who asked is told now, others who have the files open when they ask.
     fn fail_writeback(&self, op: &FileOp, disk: &mut Disk) {
         match op {
@@ -361,6 +361,13 @@ const fn is_sync(op: &FileOp) -> bool {
             | FileOp::SyncStaging
             | FileOp::SyncParent
     )
+}
+
+fn sync_if(sync: bool, ino: Ino, disk: &mut Disk, errors: Errors) -> Result<(), OpError> {
+    if sync && errors.sync {
+        disk.fail_writeback(ino);
+    }
+    if sync { disk.sync(ino).map_err(OpError::Durability) } else { Ok(()) }
 }
 
 /// Removes a tree, what it holds first.

@@ -53,6 +53,10 @@ pub(crate) struct Join {
     writes: usize,
     /// Everything is durable; the plan has not heard of it.
     pub(crate) durable: bool,
+    /// Everything is durable, and the plan decides.
+    pub(crate) waits: bool,
+    /// Operations of the landing that were done.
+    pub(crate) done: u64,
     pub(crate) published: bool,
 }
 
@@ -68,6 +72,8 @@ impl Join {
             runs: BTreeMap::new(),
             writes: 0,
             durable: false,
+            waits: false,
+            done: 0,
             published: false,
         }
     }
@@ -286,7 +292,10 @@ impl Join {
         let some = !reports.is_empty();
         for report in reports {
             match report {
-                Report::Worked => machine.handle_work(1, io.now),
+                Report::Worked => {
+                    self.done += 1;
+                    machine.handle_work(1, io.now);
+                }
                 Report::Begun => machine.handle_begun(io.now),
                 Report::Opened { id, file } => {
                     if let Some(open) = self.open.get_mut(&id) {

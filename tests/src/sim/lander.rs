@@ -177,7 +177,8 @@ impl Lander {
                 self.queue.push_back(SinkOp::CleanUp);
                 reports.push(Report::Published);
             }
-            SinkOp::Discard { .. } | SinkOp::CleanUp | SinkOp::Abort | SinkOp::SumUp => {}
+            SinkOp::Abort => self.executor.close(io.locks),
+            SinkOp::Discard { .. } | SinkOp::CleanUp | SinkOp::SumUp => {}
         }
     }
 

@@ -144,7 +144,8 @@ impl Member {
             Side::Provider => Role::Provide(Provide::new(state, self.case.integrity)),
             Side::Joiner => {
                 let destination = Case::destination(transfer);
-                Role::Join(Join::new(&destination, self.case.replace, state, io.incarnation))
+                let holder = io.incarnation << 32 | io.session as u64;
+                Role::Join(Join::new(&destination, self.case.replace, state, holder))
             }
         }
     }
@@ -192,13 +193,11 @@ impl Member {
             self.sessions[session].received(lane, segments, io);
             return self.settle(session, io);
         }
-        let at = match self.strangers.iter().position(|stranger| stranger.connection == connection) {
-            Some(at) => at,
-            None => {
-                self.strangers.push(Stranger { connection, inbox: Inbox::default() });
-                self.strangers.len() - 1
-            }
-        };
+        let known = self.strangers.iter().position(|stranger| stranger.connection == connection);
+        let at = known.unwrap_or_else(|| {
+            self.strangers.push(Stranger { connection, inbox: Inbox::default() });
+            self.strangers.len() - 1
+        });
         self.strangers[at].inbox.push(segments);
         match self.strangers[at].inbox.next() {
             Ok(None) => {}
@@ -276,10 +275,10 @@ impl Member {
     pub(crate) fn work(&mut self, session: usize, job: Job, io: &mut Io<'_>) {
         io.session = session;
         match job {
-            Job::Dialled { lane, connection: Some(connection) } => {
+            Job::Dialled { lane, connection: Some(connection) } if !io.network.is_broken(connection) => {
                 self.sessions[session].lane_up(lane, connection, 0, Inbox::default(), io);
             }
-            Job::Dialled { lane, connection: None } => self.sessions[session].not_dialled(lane, io),
+            Job::Dialled { lane, .. } => self.sessions[session].not_dialled(lane, io),
             job => self.sessions[session].work(job, io),
         }
         self.settle(session, io);
@@ -321,13 +320,14 @@ impl Member {
                     }
                 }
             }
-            None => {
+            None if self.sessions[session].has_advanced() => {
                 for other in members {
                     if other != session {
                         self.sessions[other].wait(io);
                     }
                 }
             }
+            None => {}
         }
         io.session = session;
     }

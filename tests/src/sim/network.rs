@@ -99,6 +99,11 @@ impl Network {
         self.connections[connection].gone[end]
     }
 
+    /// Whether the connection broke before its dialler had it.
+    pub(crate) fn is_broken(&self, connection: usize) -> bool {
+        self.connections[connection].pipes[0].ended
+    }
+
     /// Whether a connection is one between these two hosts.
     pub(crate) fn joins(&self, connection: usize, a: usize, b: usize) -> bool {
         let hosts = self.connections[connection].hosts;
@@ -278,9 +283,9 @@ impl Network {
         }
         if pipe.queued > 0 || pipe.ended {
             pipe.scheduled = true;
-            let takes = (taken as u64).saturating_mul(1000 * MILLISECOND) / self.wires.bandwidth;
+            let transit = (taken as u64).saturating_mul(1000 * MILLISECOND) / self.wires.bandwidth;
             agenda.after(
-                takes + 1 + random.below(self.wires.latency / 4 + 1),
+                transit + 1 + random.below(self.wires.latency / 4 + 1),
                 Event::Deliver { connection, to },
             );
         }

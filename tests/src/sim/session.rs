@@ -62,7 +62,8 @@ pub(crate) struct Session {
     /// Lane 0 could not be dialled.
     unreachable: bool,
     ended: bool,
-    pub(crate) retries: u64,
+    advanced: u64,
+    retries: u64,
     /// The most bytes that it ever held.
     pub(crate) held: u64,
 }
@@ -111,6 +112,7 @@ impl Session {
             tick: None,
             unreachable: false,
             ended: false,
+            advanced: 0,
             retries: 0,
             held: 0,
         }
@@ -315,9 +317,19 @@ impl Session {
         self.drain(io);
     }
 
-    /// Other sessions of the plan have come further: this one waits for them, and does not hang.
+    /// Whether the joiner has come further since this was asked last.
+    pub(crate) fn has_advanced(&mut self) -> bool {
+        let Role::Join(join) = &self.role else { return false };
+        let verified = self.machine.as_ref().map_or(0, |machine| machine.grades().verified);
+        let now = u64::from(verified) + join.done;
+        std::mem::replace(&mut self.advanced, now) != now
+    }
+
+    /// Other sessions of the plan have come further: one that is durable waits for them, and does not hang.
     pub(crate) fn wait(&mut self, io: &Io<'_>) {
-        if let Some(machine) = self.machine.as_mut().filter(|machine| !machine.is_over()) {
+        if let (Some(machine), Role::Join(Join { waits: true, .. })) = (&mut self.machine, &self.role)
+            && !machine.is_over()
+        {
             machine.handle_work(1, io.now);
         }
     }
@@ -368,7 +380,7 @@ impl Session {
         while let Some(event) = machine.poll_event() {
             match (event, &mut self.role) {
                 (session::Event::Retrying { .. }, _) => self.retries += 1,
-                (session::Event::Durable, Role::Join(join)) => join.durable = true,
+                (session::Event::Durable, Role::Join(join)) => (join.durable, join.waits) = (true, true),
                 _ => {}
             }
         }

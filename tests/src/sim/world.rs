@@ -386,10 +386,10 @@ impl World {
             assert!(self.claimed.iter().all(|claimed| !claimed), "it should not have published");
         }
         if self.case.is_faultless() && self.case.expected == Expected::Published {
-            assert!(failures.is_empty(), "failed without a fault: {:?}", failures);
+            assert!(failures.is_empty(), "failed without a fault: {failures:?}");
         }
         if let Some(most) = self.case.attempts {
-            assert!(attempts <= most, "{attempts} attempts, not {most}: {:?}", failures);
+            assert!(attempts <= most, "{attempts} attempts, not {most}: {failures:?}");
         }
         if self.case.rates.flips == 0 {
             for (side, failure) in &failures {
