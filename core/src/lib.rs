@@ -14,6 +14,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`digest`] | which messages a state contains: sequence numbers, digests and their algebra |
 //! | [`id`] | identifiers: members, transfers, items, epochs |
 //! | [`item`] | what an item is: names, kinds, attributes, versions |
 //! | [`integrity`] | checksums of chunks, items and whole states, and their algebra |
@@ -22,12 +23,14 @@
 //! | [`plan`] | the machine over the reports of sessions that alone commands install |
 //! | [`reason`] | why something failed, where, and on whose side |
 //! | [`time`] | the instants that drivers pass in |
+//! | [`transitions`] | the declared transitions of all machines, as tables |
 #![no_std]
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
 extern crate std;
 
+pub mod digest;
 pub mod id;
 pub mod integrity;
 pub mod item;
@@ -35,4 +38,5 @@ pub mod plan;
 pub mod reason;
 pub mod session;
 pub mod time;
+pub mod transitions;
 pub mod wire;

@@ -60,6 +60,8 @@ coded! {
         Busy = 20 => "busy",
         /// The peer will not, and says why.
         Refused = 21 => "refused",
+        /// The provider has given the snapshot up: a new session must begin.
+        Gone = 23 => "gone",
         /// The peer does not know who we are, or does not allow it.
         Unauthorised = 22 => "unauthorised",
         /// The source does not exist, can't be read, or holds what can't be sent.

@@ -3,13 +3,13 @@
 
 use core::time::Duration;
 
-use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, Token, TransferId};
+use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, TaskId, Token, TransferId};
 use longhaul_core::integrity::{Checksum, Integrity, Root};
 use longhaul_core::item::{Item, ItemName, Timestamp, Version, What};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::{
     Command, Config, Event, Incompatibility, Misbehaviour, ReadPiece, Receive, Session, SessionError, State,
-    Totals,
+    Totals, capability,
 };
 use longhaul_core::time::Instant;
 use longhaul_core::wire::{
@@ -20,6 +20,9 @@ use proptest::prelude::*;
 
 type Machine = Session<3, 16>;
 
+/// The only task.
+const T: TaskId = TaskId(0);
+
 const STALL: Duration = Duration::from_secs(30);
 
 fn at(seconds: u64) -> Instant {
@@ -28,7 +31,8 @@ fn at(seconds: u64) -> Instant {
 
 fn config(side: Side, member: u8) -> Config {
     Config {
-        side,
+        roles: if side == Side::Provider { Roles::PROVIDER } else { Roles::JOINER },
+        requests: 1,
         member: MemberId([member; 16]),
         cluster: ClusterId([7; 16]),
         transfer: TransferId([3; 16]),
@@ -41,6 +45,8 @@ fn config(side: Side, member: u8) -> Config {
         max_retries: 3,
         stall_timeout: STALL,
         handshake_timeout: Duration::from_secs(10),
+        capabilities: capability::ALL,
+        seed: 1,
     }
 }
 
@@ -59,6 +65,7 @@ fn init(joins: bool) -> Init {
 fn welcome() -> Welcome {
     Welcome {
         version: VERSION,
+        roles: Roles::BOTH,
         capabilities: u64::MAX,
         member: MemberId([9; 16]),
         cluster: ClusterId([7; 16]),
@@ -71,6 +78,7 @@ fn request() -> Request<'static> {
     Request {
         integrity: Integrity::Crc32c,
         fresh: true,
+        agreed: false,
         lanes: 2,
         chunk: ChunkLen::DEFAULT,
         state_id: b"",
@@ -89,6 +97,7 @@ fn task(items: u64) -> Task<'static> {
         bytes: Some(items << 30),
         allocated: items << 30,
         snapshot: SnapshotId::default(),
+        digest_members: 0,
         app_meta: b"",
     }
 }
@@ -125,19 +134,21 @@ fn sent(machine: &mut Machine, lane: u16) -> Vec<String> {
 /// A provider that streams on lanes 1 and 2.
 fn provider(items: u64) -> Machine {
     let mut machine = Machine::accept(config(Side::Provider, 1), &init(true), Instant::ZERO).unwrap();
-    machine.handle_frame(Lane(0), &Frame::Request(request()), at(1));
-    assert_eq!(drain(&mut machine), [Command::Survey]);
+    machine.handle_frame(Lane(0), T, &Frame::Prepare { requests: 1 }, at(1));
+    machine.handle_frame(Lane(0), T, &Frame::Request(request()), at(1));
+    assert_eq!(drain(&mut machine), [Command::Survey { task: T }]);
     let totals = Totals {
         shape: 0,
         items,
         bytes: Some(1 << 40),
         allocated: 0,
         snapshot: SnapshotId::default(),
+        digest_members: 0,
         app_meta: b"",
     };
     let mut out = vec![0; FRAME_MAX];
-    assert!(machine.handle_surveyed(&totals, at(2), &mut out) > 0);
-    machine.handle_frame(Lane(0), &Frame::Begin, at(2));
+    assert!(machine.handle_surveyed(T, &totals, at(2), &mut out) > 0);
+    machine.handle_frame(Lane(0), T, &Frame::Begin, at(2));
     machine.handle_lane_up(Lane(1), at(2));
     machine.handle_lane_up(Lane(2), at(2));
     drain(&mut machine);
@@ -147,10 +158,12 @@ fn provider(items: u64) -> Machine {
 /// A joiner that streams on lanes 1 and 2.
 fn joiner(items: u64) -> Machine {
     let mut machine = Machine::dial(config(Side::Joiner, 2), Instant::ZERO);
-    machine.handle_frame(Lane(0), &Frame::Welcome(welcome()), at(1));
-    machine.handle_frame(Lane(0), &Frame::Task(task(items)), at(1));
-    assert_eq!(drain(&mut machine), [Command::Begin]);
-    machine.handle_begun(at(2));
+    machine.handle_frame(Lane(0), T, &Frame::Welcome(welcome()), at(1));
+    assert_eq!(sent(&mut machine, 0), ["Init", "Prepare"]);
+    assert_eq!(drain(&mut machine), [Command::Request { task: T }]);
+    machine.handle_frame(Lane(0), T, &Frame::Task(task(items)), at(1));
+    assert_eq!(drain(&mut machine), [Command::Begin { task: T }]);
+    machine.handle_begun(T, at(2));
     assert_eq!(drain(&mut machine), [Command::Dial { lane: Lane(1) }, Command::Dial { lane: Lane(2) }]);
     machine.handle_lane_up(Lane(1), at(2));
     machine.handle_lane_up(Lane(2), at(2));
@@ -174,7 +187,7 @@ fn a_window_bounds_what_is_under_way_whatever_the_catalogue() {
         assert!(offered <= 16, "the window holds 16");
     }
     assert_eq!(offered, 16);
-    machine.handle_frame(Lane(0), &Frame::Grades(Grades { verified: 5, durable: 0 }), at(4));
+    machine.handle_frame(Lane(0), T, &Frame::Grades(Grades { received: 5, verified: 5, durable: 0 }), at(4));
     assert!(drain(&mut machine).contains(&Command::Forget { before: ItemId(5) }));
     assert!(machine.can_offer(&file(0)), "a slot is free once its item is verified");
 }
@@ -188,15 +201,15 @@ fn a_session_of_the_default_size_fits_its_bound() {
 fn signs_of_life_are_no_progress_unless_their_counter_grows() {
     let alive = |done| Frame::Alive(Alive { done });
     let mut machine = joiner(3);
-    machine.handle_frame(Lane(0), &alive(0), at(20));
+    machine.handle_frame(Lane(0), T, &alive(0), at(20));
     machine.handle_timeout(at(32));
     assert_eq!(machine.failure().map(|failure| failure.reason()), Some(Reason::Stalled));
 
     let mut machine = joiner(3);
-    machine.handle_frame(Lane(0), &alive(1), at(20));
+    machine.handle_frame(Lane(0), T, &alive(1), at(20));
     machine.handle_timeout(at(32));
     assert_eq!(machine.failure(), None);
-    machine.handle_frame(Lane(0), &alive(1), at(40));
+    machine.handle_frame(Lane(0), T, &alive(1), at(40));
     machine.handle_timeout(at(50));
     assert_eq!(machine.failure(), Some(SessionError::Stalled { after: Duration::from_secs(30) }));
 }
@@ -231,15 +244,15 @@ fn every_state_that_waits_has_a_deadline() {
 #[test]
 fn a_failed_session_stays_failed_and_says_the_same_each_time() {
     let mut machine = joiner(3);
-    machine.handle_frame(Lane(0), &Frame::Begin, at(3));
+    machine.handle_frame(Lane(0), T, &Frame::Begin, at(3));
     let failure = machine.failure();
     assert_eq!(
         failure,
         Some(SessionError::Misbehaved(Misbehaviour::Unexpected(longhaul_core::wire::Kind::Begin)))
     );
     assert!(sent(&mut machine, 0).contains(&"Failed".to_owned()), "the peer is told");
-    machine.handle_frame(Lane(0), &Frame::Complete(complete()), at(3));
-    machine.handle_lane_lost(Lane(1));
+    machine.handle_frame(Lane(0), T, &Frame::Complete(complete()), at(3));
+    machine.handle_lane_lost(Lane(1), at(3));
     machine.handle_timeout(at(300));
     assert_eq!((machine.failure(), machine.state()), (failure, State::Failed));
     assert_eq!((drain(&mut machine).len(), sent(&mut machine, 0).len()), (0, 0));
@@ -252,12 +265,12 @@ fn complete() -> Complete {
 #[test]
 fn a_side_that_demands_integrity_never_gets_less() {
     let mut machine = Machine::dial(config(Side::Joiner, 2), Instant::ZERO);
-    machine.handle_frame(Lane(0), &Frame::Welcome(welcome()), at(1));
-    machine.handle_frame(Lane(0), &Frame::Task(Task { integrity: Integrity::None, ..task(1) }), at(1));
+    machine.handle_frame(Lane(0), T, &Frame::Welcome(welcome()), at(1));
+    machine.handle_frame(Lane(0), T, &Frame::Task(Task { integrity: Integrity::None, ..task(1) }), at(1));
     assert_eq!(machine.failure(), Some(SessionError::Misbehaved(Misbehaviour::Task)));
 
     let mut machine = Machine::dial(config(Side::Joiner, 2), Instant::ZERO);
-    machine.handle_frame(Lane(0), &Frame::Welcome(Welcome { capabilities: 0, ..welcome() }), at(1));
+    machine.handle_frame(Lane(0), T, &Frame::Welcome(Welcome { capabilities: 0, ..welcome() }), at(1));
     let lacking = SessionError::Incompatible(Incompatibility::Capability("crc32c"));
     assert_eq!(machine.failure(), Some(lacking));
 }
@@ -280,12 +293,12 @@ fn a_payload_that_breaks_its_checksum_is_asked_for_again_and_not_for_ever() {
     let mut machine = joiner(1);
     for attempt in 0..4 {
         let offer = Frame::Offer { id: ItemId(0), eager: true, attempt, item: file(4) };
-        machine.handle_frame(Lane(1), &offer, at(3));
+        machine.handle_frame(Lane(1), T, &offer, at(3));
         assert_eq!(drain(&mut machine), [Command::Open { id: ItemId(0) }]);
         let data = Frame::Data { id: ItemId(0), attempt, offset: 0, len: 4, run_end: true, crc: Some(1) };
-        machine.handle_frame(Lane(1), &data, at(3));
+        machine.handle_frame(Lane(1), T, &data, at(3));
         assert!(matches!(machine.poll_receive(Lane(1)), Some(Receive::Place(_))));
-        assert!(!machine.handle_payload(Lane(1), 4, Some(2), at(3)), "its bytes are not wanted");
+        assert!(!machine.handle_payload(Lane(1), 4, Some(2)), "its bytes are not wanted");
         if attempt < 3 {
             assert_eq!(drain(&mut machine), [Command::Discard { id: ItemId(0) }]);
             assert_eq!(sent(&mut machine, 0).last().map(String::as_str), Some("Again"));
@@ -299,9 +312,9 @@ fn nothing_is_made_durable_before_count_bytes_and_root_agree() {
     let root = |n| Root { integrity: Integrity::Crc32c, hash: [n; 32] };
     for (theirs, ours, agree) in [(root(1), root(1), true), (root(1), root(2), false)] {
         let mut machine = joiner(0);
-        machine.handle_frame(Lane(0), &Frame::Complete(Complete { root: theirs, ..complete() }), at(3));
-        assert_eq!(drain(&mut machine), [Command::SumUp]);
-        machine.handle_root(0, 0, ours, at(3));
+        machine.handle_frame(Lane(0), T, &Frame::Complete(Complete { root: theirs, ..complete() }), at(3));
+        assert_eq!(drain(&mut machine), [Command::SumUp { side: Side::Joiner, task: T }]);
+        machine.handle_root(Side::Joiner, T, (0, 0, ours), at(3));
         assert_eq!(drain(&mut machine), if agree { vec![Command::MakeDurable] } else { vec![] });
         assert_eq!(machine.failure(), (!agree).then_some(SessionError::RootMismatch));
     }
@@ -310,10 +323,10 @@ fn nothing_is_made_durable_before_count_bytes_and_root_agree() {
 #[test]
 fn an_early_complete_and_a_premature_installed_are_refused() {
     let mut machine = joiner(2);
-    machine.handle_frame(Lane(0), &Frame::Complete(complete()), at(3));
+    machine.handle_frame(Lane(0), T, &Frame::Complete(complete()), at(3));
     assert_eq!(machine.failure(), Some(SessionError::Misbehaved(Misbehaviour::Count)));
     let mut machine = provider(2);
-    machine.handle_frame(Lane(0), &Frame::Installed { app_reply: b"" }, at(3));
+    machine.handle_frame(Lane(0), T, &Frame::Installed { app_reply: b"" }, at(3));
     assert_eq!(machine.failure().map(|failure| failure.reason()), Some(Reason::Protocol));
 }
 
@@ -324,7 +337,7 @@ fn a_large_item_waits_for_its_answer_and_is_spread_over_the_lanes() {
     let large = file(64 << 20);
     let offered = machine.handle_item(&large, at(3), &mut out);
     assert_eq!((offered.lane, drain(&mut machine)), (Lane::CONTROL, vec![]));
-    machine.handle_frame(Lane(0), &Frame::Accept { id: offered.id, offset: 0 }, at(3));
+    machine.handle_frame(Lane(0), T, &Frame::Accept { id: offered.id, offset: 0 }, at(3));
     let reads = drain(&mut machine);
     let lanes: Vec<u16> = reads
         .iter()
@@ -339,7 +352,7 @@ fn a_large_item_waits_for_its_answer_and_is_spread_over_the_lanes() {
     assert_eq!(lanes, [1, 1, 2, 2], "as deep as it was told");
     assert_eq!(sent(&mut machine, 1).len(), 0, "no header before its bytes were read");
     let piece = ReadPiece::Data { len: 512 << 10, crc: Some(1) };
-    machine.handle_read(Lane(1), offered.id, 0, piece, at(3));
+    assert!(machine.handle_read(Lane(1), offered.id, 0, piece, at(3)), "its bytes are wanted");
     assert_eq!(sent(&mut machine, 1), ["Data"]);
 }
 
@@ -353,8 +366,9 @@ fn a_peers_reason_is_kept() {
         offset: None,
         name: ItemName::ROOT,
         message: "it became shorter",
+        app_reply: b"",
     };
-    machine.handle_frame(Lane(0), &Frame::Failed(failed), at(3));
+    machine.handle_frame(Lane(0), T, &Frame::Failed(failed), at(3));
     let peer = SessionError::Peer { reason: Reason::SourceChanged, side: Side::Provider };
     assert_eq!(machine.failure(), Some(peer));
     assert!(sent(&mut machine, 0).is_empty(), "a peer that has failed need not be told");
@@ -363,7 +377,7 @@ fn a_peers_reason_is_kept() {
 #[test]
 fn a_busy_listener_says_when_to_ask_again() {
     let mut machine = Machine::dial(config(Side::Joiner, 2), Instant::ZERO);
-    machine.handle_frame(Lane(0), &Frame::Busy { retry_after_ms: 700 }, at(1));
+    machine.handle_frame(Lane(0), T, &Frame::Busy { retry_after_ms: 700 }, at(1));
     let events: Vec<Event> = std::iter::from_fn(|| machine.poll_event()).collect();
     assert_eq!(events[0], Event::Busy { retry_after: Duration::from_millis(700) });
     assert_eq!(machine.failure().map(|failure| failure.reason()), Some(Reason::Busy));
@@ -372,8 +386,9 @@ fn a_busy_listener_says_when_to_ask_again() {
 #[test]
 fn bytes_that_are_no_frame_fail_the_session() {
     let mut machine = joiner(1);
-    machine.handle_invalid(WireError::Magic);
-    assert_eq!(machine.failure(), Some(SessionError::Invalid(WireError::Magic)));
+    let stranger = WireError::Kind { kind: 99 };
+    machine.handle_invalid(Lane(0), stranger, at(3));
+    assert_eq!(machine.failure(), Some(SessionError::Invalid(stranger)));
 }
 
 /// Any frame, of small numbers: many of them fit a session's state.
@@ -382,6 +397,10 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
     let attempt = 0_u8..3;
     prop_oneof![
         Just(Frame::Begin),
+        Just(Frame::Agreed),
+        (0_u16..3).prop_map(|requests| Frame::Prepare { requests }),
+        (id.clone(), attempt.clone()).prop_map(|(id, attempt)| Frame::Recall { id, attempt }),
+        id.clone().prop_map(|id| Frame::Skip { id, end: None }),
         Just(Frame::Welcome(welcome())),
         Just(Frame::Request(request())),
         (0_u64..4).prop_map(|items| Frame::Task(task(items))),
@@ -405,7 +424,11 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
             end: End { size: size * 200_000, checksum: Checksum::Crc32c(0) },
         }),
         id.prop_map(|id| Frame::Again { id }),
-        (0_u32..20, 0_u32..20).prop_map(|(verified, durable)| Frame::Grades(Grades { verified, durable })),
+        (0_u32..20, 0_u32..20).prop_map(|(verified, durable)| Frame::Grades(Grades {
+            received: 20,
+            verified,
+            durable
+        })),
         Just(Frame::Complete(complete())),
         Just(Frame::Installed { app_reply: b"" }),
         any::<u64>().prop_map(|done| Frame::Alive(Alive { done })),
@@ -423,23 +446,23 @@ proptest! {
     ) {
         let mut machine = if provides { provider(20) } else { joiner(20) };
         let mut out = vec![0; FRAME_MAX];
-        while provides && machine.can_offer(&file(300_000)) && machine.grades().verified == 0 {
+        while provides && machine.can_offer(&file(300_000)) && machine.grades(Side::Provider).verified == 0 {
             let offered = machine.handle_item(&file(300_000), at(3), &mut out);
             if offered.id.0 >= 10 { break; }
         }
         for (lane, frame) in frames {
-            machine.handle_frame(Lane(lane), &frame, at(3));
+            machine.handle_frame(Lane(lane), T, &frame, at(3));
             if let Some(receive) = machine.poll_receive(Lane(lane)) {
                 let len = match receive {
                     Receive::Place(payload) => payload.len,
                     Receive::Discard { len } => len,
                 };
-                let _ = machine.handle_payload(Lane(lane), len, Some(0), at(3));
+                let _ = machine.handle_payload(Lane(lane), len, Some(0));
             }
             for command in drain(&mut machine) {
                 match command {
                     Command::Read { lane, id, offset, len, .. } => {
-                        machine.handle_read(lane, id, offset, ReadPiece::Data { len, crc: Some(0) }, at(3));
+                        let _ = machine.handle_read(lane, id, offset, ReadPiece::Data { len, crc: Some(0) }, at(3));
                     }
                     Command::Close { id } => machine.handle_closed(id, 300_000, Checksum::Crc32c(0), at(3)),
                     Command::Reoffer { id } if machine.can_reoffer(&file(300_000)) => {

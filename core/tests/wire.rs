@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, Token, TransferId};
+use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, TaskId, Token, TransferId};
 use longhaul_core::integrity::{Checksum, Integrity, Root};
 use longhaul_core::item::{Item, ItemName, Timestamp, Version, What};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::wire::{
-    Alive, Attach, ChunkLen, Complete, End, FRAME_MAX, Failed, Frame, Grades, HEADER_LEN, Header, Init, Kind,
-    Request, Roles, Task, Welcome, WireError,
+    Alive, Attach, ChunkLen, Complete, DigestPart, End, FRAME_MAX, Failed, Frame, Grades, HEADER_LEN, Header,
+    Init, Kind, Outcome, Query, Refused, Request, Roles, TASKS, Task, Verdict, Welcome, WireError,
 };
 use proptest::prelude::*;
 
@@ -19,6 +19,10 @@ fn id(first: u8) -> [u8; 16] {
 fn name(bytes: &[u8]) -> ItemName<'_> {
     ItemName::parse(bytes).unwrap()
 }
+
+/// A digest's only part: one member, 3 delivered of 5 received.
+const DIGEST: &[u8] = b"\0\0\x01\0\0\0\0\0\
+    0123456789abcdef\x03\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0";
 
 /// One frame of every kind and shape, by name.
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -53,6 +57,7 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
             "welcome",
             Frame::Welcome(Welcome {
                 version: 1,
+                roles: Roles { provides: true, joins: false },
                 capabilities: 3,
                 member: MemberId(id(1)),
                 cluster: ClusterId(id(2)),
@@ -62,11 +67,13 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
         ),
         ("busy", Frame::Busy { retry_after_ms: 1500 }),
         ("attach", Frame::Attach(Attach { token: Token(id(5)), lane: Lane(2) })),
+        ("prepare", Frame::Prepare { requests: 2 }),
         (
             "request",
             Frame::Request(Request {
                 integrity: Integrity::Blake3,
                 fresh: true,
+                agreed: false,
                 lanes: 2,
                 chunk: ChunkLen::DEFAULT,
                 state_id: b"main",
@@ -85,9 +92,19 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
                 bytes: Some(1 << 40),
                 allocated: 1 << 39,
                 snapshot: SnapshotId(id(6)),
+                digest_members: 1024,
                 app_meta: b"{}",
             }),
         ),
+        (
+            "refused",
+            Frame::Refused(Refused {
+                reason: Reason::Refused,
+                message: "not operational yet",
+                app_reply: b"later",
+            }),
+        ),
+        ("digest", Frame::Digest(DigestPart::parse(DIGEST).unwrap())),
         ("begin", Frame::Begin),
         ("offer-file", Frame::Offer { id: ItemId(7), eager: true, attempt: 3, item: file }),
         ("offer-directory", offer(What::Directory, b"")),
@@ -95,6 +112,14 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
         ("offer-hard-link", offer(What::HardLink { to: ItemId(3) }, b"h")),
         ("offer-stream", offer(What::Stream, b"")),
         ("accept", Frame::Accept { id: ItemId(7), offset: 64 << 20 }),
+        (
+            "skip",
+            Frame::Skip {
+                id: ItemId(7),
+                end: Some(End { size: 9, checksum: Checksum::Crc32c(0xe306_9283) }),
+            },
+        ),
+        ("skip-known", Frame::Skip { id: ItemId(7), end: None }),
         (
             "data",
             Frame::Data {
@@ -127,8 +152,9 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
                 end: End { size: 9, checksum: Checksum::Blake3([0xab; 32]) },
             },
         ),
+        ("recall", Frame::Recall { id: ItemId(7), attempt: 2 }),
         ("again", Frame::Again { id: ItemId(7) }),
-        ("grades", Frame::Grades(Grades { verified: 4096, durable: 17 })),
+        ("grades", Frame::Grades(Grades { received: 4100, verified: 4096, durable: 17 })),
         (
             "complete",
             Frame::Complete(Complete {
@@ -137,6 +163,7 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
                 root: Root { integrity: Integrity::Crc32c, hash: [0xcd; 32] },
             }),
         ),
+        ("agreed", Frame::Agreed),
         ("installed", Frame::Installed { app_reply: b"ok" }),
         (
             "failed",
@@ -147,15 +174,34 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
                 offset: Some(512),
                 name: name(b"data/000001.sst"),
                 message: "it became shorter",
+                app_reply: b"no",
             }),
         ),
         ("alive", Frame::Alive(Alive { done: 42 })),
+        (
+            "query",
+            Frame::Query(Query {
+                member: MemberId(id(1)),
+                cluster: ClusterId(id(2)),
+                transfer: TransferId(id(3)),
+            }),
+        ),
+        (
+            "outcome",
+            Frame::Outcome(Outcome {
+                transfer: TransferId(id(3)),
+                verdict: Verdict::Installed,
+                app_reply: b"ok",
+            }),
+        ),
     ]
 }
 
+/// As the third task's, if it is about one.
 fn emit(frame: &Frame<'_>) -> Vec<u8> {
     let mut out = vec![0; FRAME_MAX];
-    let len = frame.emit(&mut out).unwrap();
+    let task = TaskId(if frame.kind().has_task() { 2 } else { 0 });
+    let len = frame.emit_of(task, &mut out).unwrap();
     out.truncate(len);
     out
 }
@@ -249,9 +295,20 @@ fn header(kind: u8, flags: u16, len: u32, offset: u64, body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_reserved_trailer_and_unknown_kinds_are_refused() {
-    assert!(matches!(parse(&header(10, 1 << 15, 1, 0, b"")), Err(WireError::Flags { kind: Kind::Data, .. })));
-    for kind in [0, 19, 255] {
+    assert!(matches!(parse(&header(14, 1 << 15, 1, 0, b"")), Err(WireError::Flags { kind: Kind::Data, .. })));
+    for kind in [0, 27, 255] {
         assert_eq!(parse(&header(kind, 0, 0, 0, b"")), Err(WireError::Kind { kind }));
+    }
+}
+
+#[test]
+fn a_task_stands_only_in_frames_about_one_and_only_up_to_their_number() {
+    for (name, frame) in frames() {
+        let mut out = vec![0; FRAME_MAX];
+        let len = frame.emit_of(TaskId(TASKS as u16 - 1), &mut out).unwrap();
+        assert_eq!(parse(&out[..len]).is_ok(), frame.kind().has_task(), "{name}");
+        let len = frame.emit_of(TaskId(TASKS as u16), &mut out).unwrap();
+        assert!(parse(&out[..len]).is_err(), "{name}");
     }
 }
 
@@ -259,11 +316,11 @@ fn the_reserved_trailer_and_unknown_kinds_are_refused() {
 fn lengths_are_checked_before_anything_is_reserved() {
     for len in [1 << 31, u32::MAX, (4 << 20) + 1, 0] {
         assert!(matches!(
-            parse(&header(10, 0, len, 0, b"")),
+            parse(&header(14, 0, len, 0, b"")),
             Err(WireError::Length { kind: Kind::Data, .. })
         ));
     }
-    let overflow = header(10, 0, 4096, u64::MAX - 10, b"");
+    let overflow = header(14, 0, 4096, u64::MAX - 10, b"");
     assert!(matches!(parse(&overflow), Err(WireError::Field { kind: Kind::Data, .. })));
 }
 
@@ -284,7 +341,7 @@ fn names_that_are_paths_never_leave_the_decoder() {
     for evil in [&b"../x"[..], b"/abc", b"a//b", b"a/./", b"ab/\0", b"abc/"] {
         let mut body = good[HEADER_LEN..].to_vec();
         body[40..44].copy_from_slice(evil);
-        let bytes = header(8, 0, body.len() as u32, 0, &body);
+        let bytes = header(11, 0, body.len() as u32, 0, &body);
         assert!(matches!(parse(&bytes), Err(WireError::Name(_))), "{evil:?}");
     }
 }
@@ -297,7 +354,7 @@ proptest! {
 
     #[test]
     fn any_body_behind_an_honest_header_parses_or_fails_without_a_panic(
-        kind in 0_u8..20,
+        kind in 0_u8..30,
         flags in any::<u16>(),
         offset in any::<u64>(),
         body in proptest::collection::vec(any::<u8>(), 0..200),

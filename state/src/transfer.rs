@@ -11,7 +11,7 @@ use longhaul_core::integrity::{Integrity, Root};
 use longhaul_core::item::Escaped;
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::SessionError;
-use longhaul_core::wire::Failed;
+use longhaul_core::wire::{Failed, Refused};
 
 use crate::item::Name;
 use crate::sink::SinkError;
@@ -26,14 +26,22 @@ pub struct Options {
     pub cluster: ClusterId,
     /// Which transfer this is; fresh for each.
     pub transfer: TransferId,
+    /// Joiner: which state of the provider's; empty for its only one. At most
+    /// [`longhaul_core::wire::STATE_ID_MAX`] bytes.
+    pub state_id: Vec<u8>,
+    /// Joiner: which part of it, in the application's own words; empty for all. At most
+    /// [`longhaul_core::wire::SELECTOR_MAX`] bytes.
+    pub selector: Vec<u8>,
     /// Joiner: the integrity that is demanded.
     pub integrity: Integrity,
     /// Data lanes: asked for by the joiner, the most that a provider grants. 1 to 8.
     pub lanes: u16,
     /// How often an item that arrived broken is sent again, at most 14.
     pub max_retries: u8,
-    /// A session without progress for this long fails.
+    /// A session without progress for this long fails. A lost connection may be replaced for twice as long.
     pub stall_timeout: Duration,
+    /// A lost connection is dialled again (or waited for), and the session goes on; else it fails.
+    pub redial: bool,
     /// A peer that does not connect or answer for this long is given up.
     pub handshake_timeout: Duration,
 }
@@ -44,10 +52,13 @@ impl Default for Options {
             member: MemberId::default(),
             cluster: ClusterId::default(),
             transfer: TransferId::default(),
+            state_id: Vec::new(),
+            selector: Vec::new(),
             integrity: Integrity::Crc32c,
             lanes: 2,
             max_retries: 3,
             stall_timeout: Duration::from_secs(30),
+            redial: true,
             handshake_timeout: Duration::from_secs(10),
         }
     }
@@ -85,6 +96,10 @@ pub enum Event {
         /// How often it has failed.
         attempt: u8,
     },
+    /// The connection was lost; the dialler dials again.
+    Reconnecting,
+    /// The transfer goes on over a new connection.
+    Resumed,
     /// Count, bytes and root are the same on both sides.
     Agreed {
         /// The root.
@@ -324,6 +339,10 @@ pub struct Summary {
     pub confirmed: bool,
     /// Joiner: why durability is not proven, if it is not.
     pub caveat: Option<&'static str>,
+    /// Joiner: the provider application's words about the state.
+    pub app_meta: Vec<u8>,
+    /// Provider: the joiner application's words about the publishing.
+    pub app_reply: Vec<u8>,
     /// The peer.
     pub peer: MemberId,
 }
@@ -347,6 +366,8 @@ pub struct TransferError {
     pub hint: &'static str,
     /// When a busy peer wants to be asked again.
     pub retry_after: Option<Duration>,
+    /// The peer application's words about its refusal or failure.
+    pub app_reply: Vec<u8>,
     /// The cause, if it is on this side.
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -364,6 +385,7 @@ impl TransferError {
             message: message.into(),
             hint: hint(reason),
             retry_after: None,
+            app_reply: Vec::new(),
             cause: None,
         }
     }
@@ -406,6 +428,9 @@ impl TransferError {
             | SessionError::Busy { .. }
             | SessionError::LaneLost(_)
             | SessionError::NoAnswer { .. }
+            | SessionError::NotResumed { .. }
+            | SessionError::Gone
+            | SessionError::Changed
             | SessionError::Stalled { .. } => side.peer(),
             _ => side,
         };
@@ -420,6 +445,7 @@ impl TransferError {
         Self {
             item: (!failed.name.is_root()).then(|| Name::from(failed.name)),
             offset: failed.offset,
+            app_reply: failed.app_reply.to_vec(),
             ..Self::new(
                 failed.reason,
                 failed.side,
@@ -427,6 +453,14 @@ impl TransferError {
                 Escaped(failed.message.as_bytes()).to_string(),
             )
         }
+    }
+
+    /// The provider will not give what was asked for.
+    #[must_use]
+    pub fn refused(refused: &Refused<'_>) -> Self {
+        let words = Escaped(refused.message.as_bytes()).to_string();
+        let error = Self::new(refused.reason, Side::Provider, Phase::Prepare, words);
+        Self { app_reply: refused.app_reply.to_vec(), ..error }
     }
 
     fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -458,6 +492,7 @@ const fn hint(reason: Reason) -> &'static str {
         Reason::Busy => {
             "try again later, wait longer with --busy-wait, or raise the provider's --max-sessions"
         }
+        Reason::Gone => "run the same command again: it begins anew",
         Reason::SourceChanged => "stop the writers, or serve a snapshot, and run it again",
         Reason::Integrity => "run it again; if it happens again, suspect memory, the network or a disk",
         Reason::NoSpace => "free some space on the joiner and run the same command again",

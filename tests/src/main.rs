@@ -81,12 +81,16 @@ fn carry_out(command: Command) -> Result<(), String> {
             let soaked = soak(from, seeds, Duration::from_secs(seconds), cores);
             println!(
                 "{} seeds in {:.1} s on {cores} cores: {:.0} seeds a second; {} attempts, {} failed sessions, \
-                 {} items sent again, {} events, {:.0} s simulated",
+                 {} unconfirmed, \
+                 {} resumed, {} lanes lost, {} items sent again, {} events, {:.0} s simulated",
                 soaked.seeds,
                 soaked.elapsed.as_secs_f64(),
                 soaked.rate(),
                 soaked.attempts,
                 soaked.failures,
+                soaked.unconfirmed,
+                soaked.resumed,
+                soaked.lanes_lost,
                 soaked.retries,
                 soaked.steps,
                 soaked.simulated.as_secs_f64(),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use longhaul_core::id::{ItemId, Lane, Token};
+use longhaul_core::id::{ItemId, Lane, TaskId, Token};
 use longhaul_core::integrity::{Checksum, Integrity, Root, crc32c};
 use longhaul_core::item::{Item, ItemName, Timestamp, Version, What};
 use longhaul_core::reason::{Phase, Reason, Side};
@@ -307,7 +307,7 @@ fn an_end_that_is_not_the_end_is_refused() {
 #[test]
 fn frames_out_of_turn_are_refused_in_every_phase() {
     fn grades() -> Frame<'static> {
-        Frame::Grades(Grades { verified: 0, durable: 0 })
+        Frame::Grades(Grades::default())
     }
     joiner_refuses(&[
         ("a task for a greeting", Reason::Protocol, |peer| {
@@ -389,6 +389,7 @@ fn another_version_cluster_or_integrity_is_refused() {
         ("a later version in a header", Reason::Incompatible, |peer| {
             peer.until(Kind::Init);
             let mut header = Header {
+                task: TaskId(0),
                 kind: Kind::Begin,
                 flags: Flags::NONE,
                 len: 0,
@@ -416,6 +417,7 @@ fn bytes_that_are_no_frames_are_refused() {
         ("a length beyond all bounds", Reason::Protocol, |peer| {
             peer.provide(&small(1, 0));
             let header = Header {
+                task: TaskId(0),
                 kind: Kind::Offer,
                 flags: Flags::NONE,
                 len: u32::MAX,
@@ -593,7 +595,7 @@ fn a_joiner_that_breaks_the_rules_is_refused_and_the_next_is_served() {
         }),
         ("grades beyond what was offered", 100, Reason::Protocol, |peer| {
             receives(peer);
-            peer.send(&Frame::Grades(Grades { verified: 9, durable: 0 }));
+            peer.send(&Frame::Grades(Grades { received: 9, verified: 9, durable: 0 }));
             told(peer)
         }),
         ("durable beyond verified", 100, Reason::Protocol, |peer| {
@@ -644,7 +646,7 @@ fn a_joiner_that_breaks_the_rules_is_refused_and_the_next_is_served() {
             peer.send(&Frame::Begin);
             let _lane = peer.lane(token, 1);
             peer.until(Kind::Offer);
-            peer.send(&Frame::Grades(Grades { verified: 1, durable: 0 }));
+            peer.send(&Frame::Grades(Grades { received: 1, verified: 1, durable: 0 }));
             // Its lane stays until the provider has said why it ends.
             told(peer)
         }),

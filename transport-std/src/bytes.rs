@@ -1,4 +1,4 @@
-//! Payload bytes on their way, shared without a copy.
+//! Payload bytes on their way, without a copy.
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -6,8 +6,10 @@ use std::sync::Arc;
 use longhaul_state::pool::Buffer;
 
 /// A part of a pool's buffer, or of a source's own memory.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Bytes {
+    /// The only part of its buffer: a large payload, which costs no allocation.
+    Alone(Buffer, Range<usize>),
     Buffer(Arc<Buffer>, Range<usize>),
     Memory(Arc<[u8]>, Range<usize>),
 }
@@ -17,6 +19,7 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match self {
+            Self::Alone(buffer, range) => &buffer[range.clone()],
             Self::Buffer(buffer, range) => &buffer[range.clone()],
             Self::Memory(memory, range) => &memory[range.clone()],
         }

@@ -43,7 +43,14 @@ pub fn join(
     pool: &Pool,
     control: &Arc<Control>,
 ) -> Result<Summary, TransferError> {
-    dial(address, Side::Joiner, |shared| Role::Join(Join::start(sink, shared)), options, pool, control)
+    dial(
+        address,
+        Side::Joiner,
+        |shared| Role::Join(Join::start(sink, options, shared)),
+        options,
+        pool,
+        control,
+    )
 }
 
 /// Dials a joiner and gives it the state.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use longhaul_core::id::{Lane, Token};
+use longhaul_core::id::{Epoch, Lane, Token, TransferId};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::{Misbehaviour, SessionError};
 use longhaul_core::wire::{CONTROL_MAX, Frame, HEADER_LEN, Header, Init, Kind};
@@ -19,7 +19,7 @@ use longhaul_state::pool::Pool;
 use longhaul_state::transfer::{Control, Options, Summary, TransferError};
 use longhaul_state::{Sink, Source};
 
-use crate::driver::{self, Join, Lanes, Message, Provide, Queue, Role, Setup, queue};
+use crate::driver::{self, Admission, Join, Lanes, Message, Provide, Queue, Role, Setup, Ticket, queue};
 use crate::stream::Connection;
 
 /// Connections that have not said yet what they are.
@@ -54,6 +54,8 @@ struct DoorState {
     stopped: bool,
     /// Sessions that run or may yet be admitted, by the token that their lanes bring.
     sessions: HashMap<Token, Queue>,
+    /// Sessions that their dialler may resume, by their transfer.
+    transfers: HashMap<TransferId, Queue>,
     /// Connections that have not said what they are, to be closed on stop.
     half_open: HashMap<u64, TcpStream>,
     next: u64,
@@ -94,6 +96,31 @@ impl Drop for Registration {
         if self.door.is_closed() {
             self.door.wake();
         }
+    }
+}
+
+/// Keeps a session known by its transfer, until dropped.
+struct Resumable {
+    door: Arc<Door>,
+    transfer: TransferId,
+}
+
+impl Resumable {
+    /// `None` if another session has the transfer already: that one can be resumed, this one can't.
+    fn new(door: &Arc<Door>, transfer: TransferId, queue: &Queue) -> Option<Self> {
+        let mut state = door.lock();
+        if state.transfers.contains_key(&transfer) {
+            return None;
+        }
+        state.transfers.insert(transfer, queue.clone());
+        drop(state);
+        Some(Self { door: Arc::clone(door), transfer })
+    }
+}
+
+impl Drop for Resumable {
+    fn drop(&mut self) {
+        self.door.lock().transfers.remove(&self.transfer);
     }
 }
 
@@ -295,7 +322,9 @@ fn sort(
 ) {
     match first {
         Ok(First::Init(init)) => {
-            if let Some((registration, queue, messages)) = register(door) {
+            if init.epoch > Epoch(0) {
+                resume(stream, init, door);
+            } else if let Some((registration, queue, messages)) = register(door) {
                 let caller = Caller { stream, peer, init: *init, registration, queue, messages };
                 // Nobody waits for callers any more: the connection closes.
                 let _ = callers.send(Ok(Some(caller)));
@@ -306,7 +335,8 @@ fn sort(
         Ok(First::Attach(attach)) => {
             let session = door.lock().sessions.get(&attach.token).cloned();
             if let (Some(queue), Ok(connection)) = (session, Connection::tcp(stream)) {
-                queue.send(Message::LaneUp { lane: attach.lane, connection });
+                let ticket = Ticket::Attached(attach.token);
+                queue.send(Message::LaneUp { lane: attach.lane, ticket, connection });
             } else {
                 tracing::debug!(%peer, "a lane came for no running session");
             }
@@ -323,12 +353,7 @@ fn sort(
 
 /// A fresh token, by which the lanes of a session find it from now on; none once stopped.
 fn register(door: &Arc<Door>) -> Option<(Registration, Queue, Receiver<Message>)> {
-    let mut token = [0; 16];
-    if let Err(error) = getrandom::fill(&mut token) {
-        tracing::error!(%error, "no randomness for a token");
-        return None;
-    }
-    let token = Token(token);
+    let token = fresh_token()?;
     let (queue, messages) = queue();
     let mut state = door.lock();
     if state.stopped {
@@ -337,6 +362,34 @@ fn register(door: &Arc<Door>) -> Option<(Registration, Queue, Receiver<Message>)
     state.sessions.insert(token, queue.clone());
     drop(state);
     Some((Registration { door: Arc::clone(door), token }, queue, messages))
+}
+
+fn fresh_token() -> Option<Token> {
+    let mut token = [0; 16];
+    match getrandom::fill(&mut token) {
+        Ok(()) => Some(Token(token)),
+        Err(error) => {
+            tracing::error!(%error, "no randomness for a token");
+            None
+        }
+    }
+}
+
+/// Brings a connection to the session that its dialler lost.
+fn resume(stream: TcpStream, init: &Init, door: &Arc<Door>) {
+    let Some(token) = fresh_token() else { return };
+    let mut state = door.lock();
+    let Some(queue) = state.transfers.get(&init.transfer).cloned() else {
+        drop(state);
+        return turn_away(stream, &SessionError::Gone);
+    };
+    state.sessions.insert(token, queue.clone());
+    drop(state);
+    let registration = Registration { door: Arc::clone(door), token };
+    if let Ok(connection) = Connection::tcp(stream) {
+        let admission = Admission { token, _registration: Box::new(registration) };
+        queue.send(Message::Resume { init: *init, connection, admission });
+    }
 }
 
 fn turn_away(mut stream: TcpStream, error: &SessionError) {
@@ -404,7 +457,13 @@ impl Caller {
         pool: &Pool,
         control: &Arc<Control>,
     ) -> Result<Summary, TransferError> {
-        self.run(Side::Joiner, |shared| Role::Join(Join::start(sink, shared)), options, pool, control)
+        self.run(
+            Side::Joiner,
+            |shared| Role::Join(Join::start(sink, options, shared)),
+            options,
+            pool,
+            control,
+        )
     }
 
     fn run(
@@ -417,12 +476,13 @@ impl Caller {
     ) -> Result<Summary, TransferError> {
         let internal = |error: String| TransferError::new(Reason::Internal, side, Phase::Init, error);
         let token = self.registration.token;
+        let _resumable = Resumable::new(&self.registration.door, self.init.transfer, &self.queue);
         let connection = Connection::tcp(self.stream).map_err(|error| internal(error.to_string()))?;
         let setup = Setup {
             options,
             pool,
             control,
-            lanes: Lanes::Attach { token, _registration: Box::new(self.registration) },
+            lanes: Lanes::Attach(Admission { token, _registration: Box::new(self.registration) }),
             init: Some(self.init),
             queue: self.queue,
             messages: self.messages,

@@ -73,6 +73,26 @@ impl ItemFold {
         Ok(())
     }
 
+    /// Takes a run of an item that is read again: one that came before is as good as this.
+    ///
+    /// # Errors
+    /// If it is too far ahead.
+    pub fn push_again(&mut self, run: RunSum) -> Result<(), FoldError> {
+        match self.push(run) {
+            Err(FoldError::Twice) => Ok(()),
+            pushed => pushed,
+        }
+    }
+
+    /// Forgets the runs from `to` on: they will come again.
+    ///
+    /// # Errors
+    /// If one of them is folded already.
+    pub fn rewind(&mut self, to: u64) -> Result<(), FoldError> {
+        self.ahead.clear();
+        if self.frontier > to { Err(FoldError::Twice) } else { Ok(()) }
+    }
+
     fn fold(&mut self, run: &RunSum) -> Result<(), FoldError> {
         // Only the last run is short, so the frontier stands on the grid until then.
         if !self.frontier.is_multiple_of(RUN_LEN) {

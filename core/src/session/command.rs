@@ -2,19 +2,49 @@
 
 use core::time::Duration;
 
-use crate::id::{ItemId, Lane};
+use crate::id::{ItemId, Lane, TaskId};
 use crate::integrity::Checksum;
+use crate::reason::Side;
 use crate::wire::Grades;
 
 /// What the driver must do. Each names the call that reports back, if one does.
+///
+/// Items are those of the task under way in their direction: tasks of one direction stream one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Provider: survey what was requested, then [`super::Session::handle_surveyed`].
-    Survey,
+    /// Joiner: say what this task is to be, by [`super::Session::handle_request`].
+    Request {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Provider: survey what was requested, then [`super::Session::handle_surveyed`], or
+    /// [`super::Session::handle_refused`]. After a re-dial it comes again: answer the same.
+    Survey {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Provider: send the digest's parts, by [`super::Session::handle_digest`].
+    SendDigest {
+        /// Which task.
+        task: TaskId,
+    },
     /// Joiner: preflight for the task that was announced, then [`super::Session::handle_begun`].
-    Begin,
-    /// Dial this lane, then [`super::Session::handle_lane_up`].
+    Begin {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Provider: offer the items of this task now, from the first.
+    Walk {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Dial this lane, then [`super::Session::handle_lane_up`] or [`super::Session::handle_dial_failed`].
     Dial {
+        /// Which.
+        lane: Lane,
+    },
+    /// Close this lane's connection and forget what waits for it: frames, payloads, buffers.
+    CloseLane {
         /// Which.
         lane: Lane,
     },
@@ -38,10 +68,19 @@ pub enum Command {
         id: ItemId,
     },
     /// Provider: the item failed at the joiner; drop what is open of it and offer it again with
-    /// [`super::Session::handle_reoffer`].
+    /// [`super::Session::handle_reoffer`]. The sums of its runs stay: the joiner may keep some.
     Reoffer {
         /// The item.
         id: ItemId,
+    },
+    /// Provider: the joiner has the item already, with this content.
+    Skipped {
+        /// The item.
+        id: ItemId,
+        /// Its logical bytes.
+        size: u64,
+        /// Their checksum.
+        checksum: Checksum,
     },
     /// Provider: items before this one are verified and will not be asked for again.
     Forget {
@@ -54,6 +93,13 @@ pub enum Command {
     Open {
         /// The item.
         id: ItemId,
+    },
+    /// Joiner: the item's place stays open, and its next attempt (the offer just handled) goes on there.
+    Continue {
+        /// The item.
+        id: ItemId,
+        /// Which attempt comes now.
+        attempt: u8,
     },
     /// Joiner: this part of the item is a hole.
     Hole {
@@ -81,9 +127,21 @@ pub enum Command {
         /// The item.
         id: ItemId,
     },
-    /// Sum up count, bytes and root of all items, then [`super::Session::handle_root`].
-    SumUp,
-    /// Joiner: make everything durable, then [`super::Session::handle_durable`].
+    /// Joiner: the item failed and will be offered again; what came before `to` stays, its place too.
+    Rewind {
+        /// The item.
+        id: ItemId,
+        /// The end of what stays: a multiple of [`crate::integrity::RUN_LEN`].
+        to: u64,
+    },
+    /// Sum up count, bytes and root of all items of the task, then [`super::Session::handle_root`].
+    SumUp {
+        /// What this side does in the task.
+        side: Side,
+        /// Which task.
+        task: TaskId,
+    },
+    /// Joiner: make all tasks durable, then [`super::Session::handle_durable`].
     MakeDurable,
 }
 
@@ -93,29 +151,67 @@ pub enum Event {
     /// Both sides know each other and agree on a version.
     Established,
     /// What will move is known.
-    Prepared,
-    /// The first item may move.
-    Streaming,
+    Prepared {
+        /// What this side does in the task.
+        side: Side,
+        /// Which task.
+        task: TaskId,
+    },
+    /// A task will not move: the provider refused it.
+    Refused {
+        /// What this side does in the task.
+        side: Side,
+        /// Which task.
+        task: TaskId,
+    },
+    /// The first item of a task may move.
+    Streaming {
+        /// What this side does in the task.
+        side: Side,
+        /// Which task.
+        task: TaskId,
+    },
     /// Items were graded at the joiner.
-    Graded(Grades),
+    Graded {
+        /// What this side does in the task.
+        side: Side,
+        /// How far they have come.
+        grades: Grades,
+    },
     /// An item failed and is sent again.
     Retrying {
         /// The item.
         id: ItemId,
-        /// How often it has failed.
-        attempt: u8,
+        /// How often it has failed because of its content; 0: a lane was lost.
+        failures: u8,
     },
-    /// Both sides agree on count, bytes and root.
-    Agreed,
+    /// Both sides agree on a task's count, bytes and root.
+    Agreed {
+        /// What this side does in the task.
+        side: Side,
+        /// Which task.
+        task: TaskId,
+    },
     /// Joiner: everything is durable; the plan may install.
     Durable,
     /// Joiner: published. Provider: the joiner said so (the transfer is confirmed).
-    Installed,
+    Installed {
+        /// What this side does.
+        side: Side,
+    },
     /// The listener is full.
     Busy {
         /// When to ask again.
         retry_after: Duration,
     },
+    /// A data lane was lost; the others go on.
+    LaneLost(Lane),
+    /// The connection was lost; the dialler dials again.
+    Reconnecting,
+    /// The session goes on over a new connection.
+    Resumed,
+    /// Provider: all was sent, and the joiner's verdict is not known. It may be asked for.
+    Unconfirmed,
     /// The session failed: [`super::Session::failure`] says why.
     Failed,
 }

@@ -50,6 +50,15 @@ pub enum SessionError {
     },
     /// Count, bytes or root at the joiner are not the provider's.
     RootMismatch,
+    /// The connection was lost, and no new one stood in time.
+    NotResumed {
+        /// How long it was tried.
+        after: Duration,
+    },
+    /// After a re-dial the provider announced another state than before.
+    Changed,
+    /// The peer has no such session (any more): begin a new one.
+    Gone,
     /// This side's own driver failed it: source, destination, cancelled.
     Local(Reason),
 }
@@ -107,7 +116,9 @@ impl SessionError {
             Self::Incompatible(_) => Reason::Incompatible,
             Self::Busy { .. } => Reason::Busy,
             Self::Peer { reason, .. } | Self::Local(reason) => *reason,
-            Self::LaneLost(_) | Self::NoAnswer { .. } => Reason::Unreachable,
+            Self::LaneLost(_) | Self::NoAnswer { .. } | Self::NotResumed { .. } => Reason::Unreachable,
+            Self::Changed => Reason::SourceChanged,
+            Self::Gone => Reason::Gone,
             Self::Stalled { .. } => Reason::Stalled,
             Self::ItemFailed { .. } | Self::RootMismatch => Reason::Integrity,
         }
@@ -133,6 +144,11 @@ impl fmt::Display for SessionError {
                 write!(f, "item {id} did not arrive as it was sent, {attempts} times")
             }
             Self::RootMismatch => f.write_str("count, bytes or root at the joiner are not the provider's"),
+            Self::NotResumed { after } => {
+                write!(f, "the connection was lost, and no new one stood within {} s", after.as_secs_f32())
+            }
+            Self::Changed => f.write_str("after a re-dial the provider announced another state than before"),
+            Self::Gone => f.write_str("the peer has no such session any more: begin a new one"),
             Self::Local(reason) => write!(f, "{reason}"),
         }
     }

@@ -2,146 +2,186 @@
 
 use core::time::Duration;
 
-use super::incoming::{self, Arrival, Incoming};
-use super::outgoing::{self, Outgoing};
+use super::incoming::Arrival;
+use super::life::{GivingState, Life, TakingState};
 use super::{
-    Asked, Command, Event, Half, Incompatibility, Misbehaviour, Offered, ReadPiece, SMALL_BYTES, SMALL_ITEMS,
-    Session, SessionError, State, Terms, Totals, capability,
+    Event, Incompatibility, LaneState, Misbehaviour, Offered, ReadPiece, Session, SessionError, Totals,
+    capability,
 };
-use crate::id::{ClusterId, ItemId, Lane, MemberId};
+use crate::id::{ItemId, Lane, TaskId, Token};
 use crate::integrity::{Checksum, Integrity, Root};
 use crate::item::Item;
-use crate::reason::Side;
+use crate::reason::{Reason, Side};
 use crate::time::Instant;
-use crate::wire::{Alive, Complete, Failed, Frame, Kind, Request, Task, VERSION, Welcome, WireError};
+use crate::wire::{Alive, Complete, DigestPart, Failed, Frame, Init, Kind, Refused, Welcome, WireError};
+
+const fn unexpected(kind: Kind) -> SessionError {
+    SessionError::Misbehaved(Misbehaviour::Unexpected(kind))
+}
 
 impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
-    /// A frame came on `lane`. Of [`Frame::Data`] this is the header alone: then [`Session::poll_receive`]
-    /// says where the payload goes, and [`Session::handle_payload`] must follow.
-    pub fn handle_frame(&mut self, lane: Lane, frame: &Frame<'_>, now: Instant) {
-        // A peer that speaks while this side installs changes nothing any more.
-        if self.is_over() || self.state == State::Installing {
+    /// A frame about `task` came on `lane`. Of [`Frame::Data`] this is the header alone: then
+    /// [`Session::poll_receive`] says where the payload goes, and [`Session::handle_payload`] must follow.
+    pub fn handle_frame(&mut self, lane: Lane, task: TaskId, frame: &Frame<'_>, now: Instant) {
+        if self.is_over() || self.lanes[lane.index()] != LaneState::Up && !self.is_answer(lane, frame) {
             return;
         }
-        if let Err(error) = self.frame(lane, frame, now) {
+        if let Err(error) = self.frame(lane, task, frame, now) {
             self.fail_with(error);
         }
+        self.settle();
         self.check();
     }
 
-    /// Bytes came on `lane` that are no frame, or broke its checksum.
-    pub fn handle_invalid(&mut self, error: WireError) {
-        self.fail_by_peer(SessionError::Invalid(error));
+    /// Whether the frame is what a dialler waits for before lane 0 stands.
+    fn is_answer(&self, lane: Lane, frame: &Frame<'_>) -> bool {
+        let waits = self.dialler && matches!(self.life, Life::Greeting | Life::Reconnecting);
+        let answers =
+            matches!(frame.kind(), Kind::Welcome | Kind::Busy | Kind::Failed) || self.life == Life::Greeting;
+        waits && lane == Lane::CONTROL && answers
     }
 
-    fn frame(&mut self, lane: Lane, frame: &Frame<'_>, now: Instant) -> Result<(), SessionError> {
+    /// Bytes came on `lane` that are no frame, or broke its checksum: the lane's connection can't be
+    /// trusted any more.
+    pub fn handle_invalid(&mut self, lane: Lane, error: WireError, now: Instant) {
+        if self.is_over() {
+            return;
+        }
+        // A stranger, or another version, does not become another one by dialling again.
+        let damaged = matches!(error, WireError::HeaderChecksum | WireError::BodyChecksum | WireError::Magic);
+        if damaged && self.life == Life::Open && self.can_resume() {
+            return self.handle_lane_lost(lane, now);
+        }
+        self.fail_with(SessionError::Invalid(error));
+        self.check();
+    }
+
+    fn frame(
+        &mut self,
+        lane: Lane,
+        task: TaskId,
+        frame: &Frame<'_>,
+        now: Instant,
+    ) -> Result<(), SessionError> {
         let kind = frame.kind();
-        let unexpected = SessionError::Misbehaved(Misbehaviour::Unexpected(kind));
         if lane != Lane::CONTROL && !matches!(kind, Kind::Offer | Kind::Data | Kind::Hole | Kind::End) {
             return Err(SessionError::Misbehaved(Misbehaviour::WrongLane(kind)));
         }
-        let small = self.is_small();
-        match (*frame, self.state, &mut self.half) {
-            (Frame::Failed(failed), ..) => {
-                Err(SessionError::Peer { reason: failed.reason, side: failed.side })
-            }
-            (Frame::Alive(Alive { done }), ..) => {
+        match *frame {
+            Frame::Failed(failed) => self.peer_failed(&failed, now),
+            Frame::Alive(Alive { done }) if self.life == Life::Open => {
                 if done > self.peer_done {
                     self.peer_done = done;
                     self.progress(now);
                 }
                 Ok(())
             }
-            (Frame::Welcome(welcome), State::Greeting, _) if self.dialler => self.welcomed(&welcome, now),
-            (Frame::Busy { retry_after_ms }, State::Greeting, _) if self.dialler => {
-                let retry_after = Duration::from_millis(retry_after_ms.into());
-                self.event(Event::Busy { retry_after });
-                Err(SessionError::Busy { retry_after })
+            Frame::Welcome(welcome) if self.dialler => self.welcomed(&welcome, now),
+            Frame::Busy { retry_after_ms } if self.dialler => {
+                self.busy(Duration::from_millis(retry_after_ms.into()), now)
             }
-            (Frame::Request(request), State::Preparing, Half::Unprepared)
-                if self.config.side == Side::Provider && self.request.is_none() =>
-            {
-                self.requested(&request, now)
-            }
-            (Frame::Task(task), State::Preparing, Half::Unprepared) if self.config.side == Side::Joiner => {
-                self.prepared(&task, now)
-            }
-            (Frame::Begin, State::Preparing, Half::Out(_)) => {
-                self.enter_streaming(now);
-                self.dial_lanes();
-                Ok(())
-            }
-            // A small task streams without waiting for it.
-            (Frame::Begin, State::Streaming | State::Completing, Half::Out(_))
-                if self.terms.is_some_and(|terms| terms.lanes == 0) =>
-            {
-                Ok(())
-            }
-            (Frame::Accept { id, offset }, State::Streaming, Half::Out(out)) => {
-                out.accept(id, offset)?;
-                self.progress(now);
-                Ok(())
-            }
-            (Frame::Again { id }, State::Streaming, Half::Out(out)) => {
-                let attempt = out.again(id)?;
-                self.event(Event::Retrying { id, attempt });
-                Ok(())
-            }
-            (Frame::Grades(grades), State::Streaming | State::Completing, Half::Out(out)) => {
-                if out.grades(grades.verified, grades.durable)? {
-                    self.progress(now);
-                }
-                self.event(Event::Graded(grades));
-                Ok(())
-            }
-            (Frame::Installed { .. }, State::Completing, Half::Out(out)) if out.is_complete_sent() => {
-                self.state = State::Done;
-                self.event(Event::Installed);
-                Ok(())
-            }
-            // A small task's provider does not wait for Begin: its items may come during preflight.
-            (
-                Frame::Offer { .. } | Frame::Data { .. } | Frame::Hole { .. } | Frame::End { .. },
-                state,
-                Half::In(_),
-            ) if state == State::Streaming || state == State::Preparing && small => {
-                self.content(lane, frame, now)
-            }
-            (Frame::Complete(complete), State::Streaming, Half::In(incoming)) => {
-                incoming.complete(complete)?;
-                self.state = State::Completing;
-                self.progress(now);
-                Ok(())
-            }
-            _ => Err(unexpected),
+            _ if self.life != Life::Open => Err(unexpected(kind)),
+            Frame::Prepare { .. }
+            | Frame::Request(_)
+            | Frame::Begin
+            | Frame::Accept { .. }
+            | Frame::Skip { .. }
+            | Frame::Again { .. }
+            | Frame::Grades(_)
+            | Frame::Agreed
+            | Frame::Installed { .. } => self.for_giving(task, frame, now),
+            Frame::Task(_)
+            | Frame::Refused(_)
+            | Frame::Digest(_)
+            | Frame::Offer { .. }
+            | Frame::Data { .. }
+            | Frame::Hole { .. }
+            | Frame::End { .. }
+            | Frame::Recall { .. }
+            | Frame::Complete(_) => self.for_taking(lane, task, frame, now),
+            _ => Err(unexpected(kind)),
         }
     }
 
-    fn is_small(&self) -> bool {
-        self.terms.is_some_and(|terms| terms.lanes == 0)
+    /// Frames that a joiner sends.
+    fn for_giving(&mut self, task: TaskId, frame: &Frame<'_>, now: Instant) -> Result<(), SessionError> {
+        let kind = frame.kind();
+        let reports = &mut self.reports;
+        let giving = &mut self.giving;
+        let mut progressed = true;
+        match *frame {
+            _ if giving.is_over() => return Err(unexpected(kind)),
+            Frame::Prepare { requests } => giving.prepare(requests, reports)?,
+            Frame::Request(request) => giving.request(task, &request, reports)?,
+            Frame::Begin => {
+                giving.begin(task, reports)?;
+                self.dial_lanes();
+            }
+            Frame::Agreed => giving.agree(task, reports)?,
+            Frame::Installed { .. } => giving.installed(reports)?,
+            // A small task's provider has gone on when a word about its items comes late.
+            _ if !giving.is_current(task) => return Err(unexpected(kind)),
+            Frame::Accept { id, offset } => giving.window.accept(id, offset, reports)?,
+            Frame::Skip { id, end } => giving.window.skip(id, end, reports)?,
+            Frame::Again { id } => {
+                giving.window.again(id, reports)?;
+                progressed = false;
+            }
+            Frame::Grades(grades) => progressed = giving.window.grades(grades, reports)?,
+            _ => return Err(unexpected(kind)),
+        }
+        if progressed {
+            self.progress(now);
+        }
+        Ok(())
     }
 
-    fn content(&mut self, lane: Lane, frame: &Frame<'_>, now: Instant) -> Result<(), SessionError> {
-        let Half::In(incoming) = &mut self.half else { unreachable!("the caller looked") };
+    /// Frames that a provider sends.
+    fn for_taking(
+        &mut self,
+        lane: Lane,
+        task: TaskId,
+        frame: &Frame<'_>,
+        now: Instant,
+    ) -> Result<(), SessionError> {
+        let kind = frame.kind();
+        let reports = &mut self.reports;
+        let taking = &mut self.taking;
+        let mut progressed = true;
         match *frame {
+            // A peer that speaks while this side installs changes nothing any more.
+            _ if taking.state() == TakingState::Installing => return Ok(()),
+            _ if taking.is_over() => return Err(unexpected(kind)),
+            Frame::Task(frame) => taking.announced(task, &frame, reports)?,
+            Frame::Digest(part) => taking.digest(task, &part, reports)?,
+            Frame::Refused(_) => taking.refused(task, reports)?,
+            Frame::Complete(complete) => taking.complete(task, complete, reports)?,
+            _ if !taking.is_current(task) => return Err(unexpected(kind)),
             Frame::Offer { id, eager, attempt, item } => {
-                incoming.offer(lane, id, eager, attempt, &item)?;
-                self.progress(now);
-                Ok(())
+                taking.window.offer(lane, id, eager, attempt, &item, reports)?;
             }
             Frame::Data { id, attempt, offset, len, crc, .. } => {
-                incoming.data(lane, id, attempt, offset, len, crc)?;
+                taking.window.data(lane, id, attempt, offset, len, crc)?;
                 self.moved(u64::from(len), now);
-                Ok(())
+                progressed = false;
             }
             Frame::Hole { id, attempt, offset, len, run_end } => {
-                incoming.hole(lane, id, attempt, offset, len, run_end)?;
-                self.progress(now);
-                Ok(())
+                taking.window.hole(lane, id, attempt, offset, len, run_end, reports)?;
             }
-            Frame::End { id, attempt, end } => incoming.end(lane, id, attempt, end),
-            _ => unreachable!("the caller looked"),
+            Frame::End { id, attempt, end } => {
+                taking.window.end(lane, id, attempt, end, reports)?;
+                progressed = false;
+            }
+            Frame::Recall { id, attempt } => {
+                taking.window.recall(id, attempt, reports)?;
+                progressed = false;
+            }
+            _ => return Err(unexpected(kind)),
         }
+        if progressed {
+            self.progress(now);
+        }
+        Ok(())
     }
 
     /// The payload announced on `lane` has come, `len` bytes whose CRC-32C is `crc` (`None` if it was
@@ -150,18 +190,13 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     /// # Panics
     /// If no payload was announced on the lane, or it had another length.
     #[must_use]
-    pub fn handle_payload(&mut self, lane: Lane, len: u32, crc: Option<u32>, _now: Instant) -> bool {
-        if self.is_over() {
+    pub fn handle_payload(&mut self, lane: Lane, len: u32, crc: Option<u32>) -> bool {
+        if self.is_over() || self.lanes[lane.index()] != LaneState::Up {
             return false;
         }
-        let Half::In(incoming) = &mut self.half else { return false };
-        let wanted = match incoming.payload(lane, len, crc) {
-            Ok(Arrival::Wanted) => true,
-            Ok(Arrival::Stale) => false,
-            Ok(Arrival::Broken { id, attempt }) => {
-                self.event(Event::Retrying { id, attempt });
-                false
-            }
+        let arrival = self.taking.window.payload(lane, len, crc, &mut self.reports);
+        let wanted = match arrival {
+            Ok(arrival) => arrival == Arrival::Wanted,
             Err(error) => {
                 self.fail_with(error);
                 false
@@ -171,27 +206,119 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         wanted
     }
 
-    /// A lane was attached: dialled as commanded, or come in with this session's token.
+    /// A lane stands: dialled as commanded, or come in with this session's token. Of lane 0 the dialler
+    /// says so after a re-dial.
     pub fn handle_lane_up(&mut self, lane: Lane, now: Instant) {
         if self.is_over() {
             return;
         }
-        let granted = self.terms.map_or(0, |terms| terms.lanes);
-        if lane.0 == 0 || lane.0 > granted || self.lanes_up[lane.index()] {
-            return self.fail_by_peer(SessionError::Misbehaved(Misbehaviour::WrongLane(Kind::Attach)));
+        if lane == Lane::CONTROL {
+            self.dialled_again(now);
+            return self.check();
         }
-        self.lanes_up[lane.index()] = true;
-        self.attach[lane.index()] = self.dialler;
-        if let Half::Out(out) = &mut self.half {
-            out.lane_up(lane);
+        // A lane that comes after the connection was lost belongs to an epoch that is over.
+        if self.life == Life::Reconnecting {
+            return;
         }
+        let wanted = lane.0 <= self.granted();
+        let at = lane.index().min(LANES - 1);
+        if !wanted || !matches!(self.lanes[at], LaneState::Down | LaneState::Dialled) {
+            return self.fail_with(SessionError::Misbehaved(Misbehaviour::WrongLane(Kind::Attach)));
+        }
+        self.lanes[at] = LaneState::Up;
+        self.attach[at] = self.dialler;
+        self.giving.window.lane_up(lane);
         self.progress(now);
         self.check();
     }
 
-    /// A lane's connection was lost, or ended before the session did.
-    pub fn handle_lane_lost(&mut self, lane: Lane) {
-        self.fail_by_peer(SessionError::LaneLost(lane));
+    /// Dialler: lane 0 stands again; Init goes out with the next epoch.
+    fn dialled_again(&mut self, now: Instant) {
+        let handshake = self.config.handshake_timeout;
+        let Some(redial) = self.redial.as_mut().filter(|_| self.dialler) else { return };
+        (redial.at, redial.answer_by) = (None, Some(now.after(handshake)));
+        self.config.epoch.0 += 1;
+        self.pending.init = true;
+    }
+
+    /// A lane that was to be dialled could not be.
+    pub fn handle_dial_failed(&mut self, lane: Lane, now: Instant) {
+        if lane == Lane::CONTROL {
+            if let Some(redial) = &mut self.redial {
+                redial.plan(now, Duration::ZERO);
+            }
+            return;
+        }
+        self.handle_lane_lost(lane, now);
+    }
+
+    /// A lane's connection was lost, or ended before the session did. Nothing that still comes of it may be handled.
+    pub fn handle_lane_lost(&mut self, lane: Lane, now: Instant) {
+        if self.is_over() {
+            return;
+        }
+        match self.life {
+            Life::Open if lane == Lane::CONTROL => self.lose(SessionError::LaneLost(lane), now),
+            Life::Open => self.data_lane_lost(lane, now),
+            Life::Reconnecting if lane == Lane::CONTROL && self.dialler => {
+                if let Some(redial) = &mut self.redial {
+                    redial.plan(now, Duration::ZERO);
+                }
+                self.pending.init = false;
+            }
+            Life::Reconnecting => {}
+            _ => self.fail_with(SessionError::LaneLost(lane)),
+        }
+        self.settle();
+        self.check();
+    }
+
+    fn data_lane_lost(&mut self, lane: Lane, now: Instant) {
+        let at = lane.index();
+        if at >= LANES || !matches!(self.lanes[at], LaneState::Up | LaneState::Dialled) {
+            return;
+        }
+        let was_up = self.lanes[at] == LaneState::Up;
+        self.lanes[at] = LaneState::Lost;
+        self.attach[at] = false;
+        self.reports.event(Event::LaneLost(lane));
+        if was_up {
+            self.reports.command(super::Command::CloseLane { lane });
+            self.giving.window.lane_lost(lane);
+            if let Err(error) = self.taking.window.lane_lost(lane, &mut self.reports) {
+                return self.fail_with(error);
+            }
+        }
+        let last = usize::from(self.granted());
+        // At a listener a lane that has not come may yet come.
+        let left = self.lanes[1..=last].iter().any(|lane| *lane != LaneState::Lost);
+        if !left && (self.giving.needs_lanes() || self.taking.needs_lanes()) {
+            self.lose(SessionError::LaneLost(lane), now);
+        }
+    }
+
+    /// Listener: the dialler of this session is here again, with a later epoch; `token` admits its
+    /// further lanes. Close the lanes as commanded before the new connection becomes lane 0.
+    ///
+    /// # Errors
+    /// If it is another member, or no later epoch; the session itself goes on as it was.
+    pub fn handle_resume(&mut self, init: &Init, token: Token, now: Instant) -> Result<(), SessionError> {
+        let known = self.peer == Some(init.member) && self.config.transfer == init.transfer;
+        if !known || self.dialler || self.is_over() || !self.can_resume() {
+            return Err(SessionError::Gone);
+        }
+        if init.epoch <= self.config.epoch {
+            return Err(SessionError::Misbehaved(Misbehaviour::Unexpected(Kind::Init)));
+        }
+        // The dialler knows of the loss before this side does.
+        if self.life == Life::Open {
+            self.lose(SessionError::LaneLost(Lane::CONTROL), now);
+        }
+        (self.config.epoch, self.config.token) = (init.epoch, token);
+        self.pending.welcome = true;
+        self.resumed(now);
+        self.check();
+        Ok(())
     }
 
     /// Time has come to [`Session::poll_timeout`], or any other.
@@ -199,18 +326,41 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         if self.is_over() {
             return;
         }
-        if now >= self.deadline() && self.state != State::Installing {
-            let after = now.since(self.last_progress);
-            return self.fail_with(match self.state {
-                State::Greeting => SessionError::NoAnswer { after },
-                _ => SessionError::Stalled { after },
-            });
-        }
-        if now >= self.next_alive {
-            self.next_alive = now.after(self.config.stall_timeout / 4);
-            self.pending.alive = self.state != State::Greeting;
+        match self.life {
+            Life::Reconnecting => self.reconnecting(now),
+            _ if now >= self.deadline() && self.taking.state() != TakingState::Installing => {
+                let after = now.since(self.last_progress);
+                self.fail_with(match self.life {
+                    Life::Greeting => SessionError::NoAnswer { after },
+                    _ => SessionError::Stalled { after },
+                });
+            }
+            _ if now >= self.next_alive => {
+                self.next_alive = now.after(self.config.stall_timeout / 4);
+                self.pending.alive = self.life == Life::Open;
+            }
+            _ => {}
         }
         self.check();
+    }
+
+    fn reconnecting(&mut self, now: Instant) {
+        let give_up_at = self.give_up_at();
+        let Some(redial) = &mut self.redial else { return };
+        // What has all come is made durable and installed whether or not anybody is there to hear it.
+        if now >= give_up_at && (self.taking.needs_peer() || self.taking.is_over()) {
+            let after = now.since(redial.since);
+            return self.give_up(SessionError::NotResumed { after });
+        }
+        if redial.at.take_if(|at| *at <= now).is_some() {
+            redial.answer_by = Some(now.after(self.config.handshake_timeout));
+            return self.reports.command(super::Command::Dial { lane: Lane::CONTROL });
+        }
+        if redial.answer_by.take_if(|by| *by <= now).is_some() {
+            redial.plan(now, Duration::ZERO);
+            self.pending.init = false;
+            self.reports.command(super::Command::CloseLane { lane: Lane::CONTROL });
+        }
     }
 
     /// `bytes` payload bytes were taken by a lane's connection.
@@ -226,60 +376,96 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         }
     }
 
-    /// Provider: the survey is done. Encodes the task into `out` and returns the frame's length, to be
-    /// sent on lane 0.
+    /// Joiner: what a task is to be, as [`super::Command::Request`] asked. Encodes the request into `out` and
+    /// returns the frame's length, to be sent on lane 0; 0 if the session is over.
+    ///
+    /// # Panics
+    /// If `state_id` or `selector` are longer than [`crate::wire::STATE_ID_MAX`] and
+    /// [`crate::wire::SELECTOR_MAX`], or `out` is shorter than [`crate::wire::FRAME_MAX`].
+    #[must_use]
+    pub fn handle_request(
+        &mut self,
+        task: TaskId,
+        state_id: &[u8],
+        selector: &[u8],
+        out: &mut [u8],
+    ) -> usize {
+        assert!(state_id.len() <= crate::wire::STATE_ID_MAX && selector.len() <= crate::wire::SELECTOR_MAX);
+        if self.is_over() { 0 } else { self.taking.request(task, state_id, selector, out) }
+    }
+
+    /// Provider: the survey of a task is done. Encodes the task into `out` and returns the frame's length, to be
+    /// sent on lane 0; 0 if the session is over.
     ///
     /// # Panics
     /// If no survey was commanded, or `out` is shorter than [`crate::wire::FRAME_MAX`].
     #[must_use]
-    pub fn handle_surveyed(&mut self, totals: &Totals<'_>, now: Instant, out: &mut [u8]) -> usize {
-        if self.is_over() {
+    pub fn handle_surveyed(
+        &mut self,
+        task: TaskId,
+        totals: &Totals<'_>,
+        now: Instant,
+        out: &mut [u8],
+    ) -> usize {
+        if self.is_over() || self.life != Life::Open {
             return 0;
         }
-        let asked = self.request.expect("a survey answers a request");
-        let small = totals.items <= SMALL_ITEMS && totals.bytes.is_some_and(|bytes| bytes <= SMALL_BYTES);
-        let lanes = if small { 0 } else { asked.lanes.min(self.config.lanes) };
-        let chunk = asked.chunk.min(self.config.chunk);
-        let task = Task {
-            integrity: asked.integrity,
-            shape: totals.shape,
-            small,
-            lanes,
-            chunk,
-            items: totals.items,
-            bytes: totals.bytes,
-            allocated: totals.allocated,
-            snapshot: totals.snapshot,
-            app_meta: totals.app_meta,
-        };
-        let len = Frame::Task(task).emit(out).expect("the caller's buffer takes any frame");
-        self.terms = Some(Terms::from(&task));
-        let mut outgoing = Outgoing::new(outgoing::Terms {
-            chunk,
-            small,
-            fresh: asked.fresh,
-            read_depth: self.config.read_depth,
-            max_retries: self.config.max_retries,
-            checked: asked.integrity != Integrity::None,
-        });
-        outgoing.lane_up(Lane::CONTROL);
-        self.half = Half::Out(outgoing);
-        self.event(Event::Prepared);
-        if small {
-            self.enter_streaming(now);
-        }
+        let len = self.giving.surveyed(task, totals, out, &mut self.reports);
         self.progress(now);
+        let len = len.unwrap_or_else(|error| {
+            self.fail_with(error);
+            0
+        });
         self.check();
         len
     }
 
-    /// Provider: whether there is room to offer `item`, the source's next one, now.
+    /// Provider: the task will not be sent. Encodes the refusal into `out` and returns the frame's length, to be
+    /// sent on lane 0; 0 if the session is over.
+    ///
+    /// # Panics
+    /// As [`Session::handle_surveyed`].
+    #[must_use]
+    pub fn handle_refused(
+        &mut self,
+        task: TaskId,
+        refused: &Refused<'_>,
+        now: Instant,
+        out: &mut [u8],
+    ) -> usize {
+        if self.is_over() || self.life != Life::Open {
+            return 0;
+        }
+        let len = self.giving.refused(task, refused, out, &mut self.reports);
+        self.progress(now);
+        self.settle();
+        self.check();
+        len
+    }
+
+    /// Provider: the next part of a task's digest, as [`super::Command::SendDigest`] asked. Encodes it into `out`
+    /// and returns the frame's length, to be sent on lane 0; 0 if the session is over.
+    ///
+    /// # Panics
+    /// If the part is not the next one of as many members as were announced.
+    #[must_use]
+    pub fn handle_digest(&mut self, task: TaskId, part: &DigestPart<'_>, out: &mut [u8]) -> usize {
+        if self.is_over() || self.life != Life::Open {
+            return 0;
+        }
+        let len = self.giving.digest(task, part, out, &mut self.reports);
+        self.check();
+        len
+    }
+
+    /// Provider: whether there is room to offer `item`, the source's next one of the task under way, now.
     #[must_use]
     pub fn can_offer(&self, item: &Item<'_>) -> bool {
-        match &self.half {
-            Half::Out(out) if self.state == State::Streaming => out.can_offer(item),
-            _ => false,
-        }
+        self.gives() && self.giving.window.can_offer(item)
+    }
+
+    fn gives(&self) -> bool {
+        self.life == Life::Open && self.giving.state() == GivingState::Streaming
     }
 
     /// Provider: offers the source's next item. The offer is encoded into `out`; send it on the lane
@@ -289,49 +475,52 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     /// Unless [`Session::can_offer`] said so, and `out` takes [`crate::wire::FRAME_MAX`] bytes.
     pub fn handle_item(&mut self, item: &Item<'_>, now: Instant, out: &mut [u8]) -> Offered {
         assert!(self.can_offer(item), "can_offer is asked first");
-        let Half::Out(outgoing) = &mut self.half else { unreachable!("can_offer looked") };
-        let offered = outgoing.offer(item, out).expect("the caller's buffer takes any frame");
+        let offered = self.giving.window.offer(item, out, &mut self.reports);
         self.progress(now);
         self.check();
         offered
     }
 
-    /// Provider: whether there is room to offer again an item that [`Command::Reoffer`] named.
+    /// Provider: whether there is room to offer again an item that [`super::Command::Reoffer`] named.
     #[must_use]
     pub fn can_reoffer(&self, item: &Item<'_>) -> bool {
-        matches!(&self.half, Half::Out(out) if self.state == State::Streaming && out.can_reoffer(item))
+        self.gives() && self.giving.window.can_reoffer(item)
     }
 
     /// Provider: offers an item again, as [`Session::handle_item`].
     ///
     /// # Panics
-    /// If [`Command::Reoffer`] did not name it, or there is no room.
+    /// If [`super::Command::Reoffer`] did not name it, or there is no room.
     pub fn handle_reoffer(&mut self, id: ItemId, item: &Item<'_>, out: &mut [u8]) -> Offered {
         assert!(self.can_reoffer(item), "can_reoffer is asked first");
-        let Half::Out(outgoing) = &mut self.half else { unreachable!("can_reoffer looked") };
-        let offered = outgoing.reoffer(id, item, out).expect("the caller's buffer takes any frame");
+        let offered = self.giving.window.reoffer(id, item, out, &mut self.reports);
         self.check();
         offered
     }
 
-    /// Provider: the source has no more items.
+    /// Provider: the source has no more items for the task under way.
     pub fn handle_items_end(&mut self, now: Instant) {
-        if let Half::Out(out) = &mut self.half {
-            out.all_offered();
-        }
+        self.giving.window.all_offered();
         self.progress(now);
     }
 
-    /// Provider: a read that was commanded has come back.
-    pub fn handle_read(&mut self, lane: Lane, id: ItemId, offset: u64, piece: ReadPiece, now: Instant) {
+    /// Provider: a read that was commanded has come back. `false`: its bytes are not wanted any more.
+    #[must_use]
+    pub fn handle_read(
+        &mut self,
+        lane: Lane,
+        id: ItemId,
+        offset: u64,
+        piece: ReadPiece,
+        now: Instant,
+    ) -> bool {
         if self.is_over() {
-            return;
+            return false;
         }
-        if let Half::Out(out) = &mut self.half {
-            out.read_done(lane, id, offset, piece);
-        }
+        let wanted = self.giving.window.read_done(lane, id, offset, piece, &mut self.reports);
         self.progress(now);
         self.check();
+        wanted
     }
 
     /// Provider: an item that was read whole is closed and did not change.
@@ -339,21 +528,19 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         if self.is_over() {
             return;
         }
-        if let Half::Out(out) = &mut self.half {
-            out.closed(id, size, checksum);
-        }
+        self.giving.window.closed(id, size, checksum, &mut self.reports);
         self.progress(now);
         self.check();
     }
 
-    /// Joiner: preflight has passed.
-    pub fn handle_begun(&mut self, now: Instant) {
+    /// Joiner: preflight of a task has passed.
+    pub fn handle_begun(&mut self, task: TaskId, now: Instant) {
         if self.is_over() {
             return;
         }
-        self.pending.begin = true;
-        self.enter_streaming(now);
+        self.taking.begun(task, &mut self.reports);
         self.dial_lanes();
+        self.progress(now);
         self.check();
     }
 
@@ -362,9 +549,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         if self.is_over() {
             return;
         }
-        if let Half::In(incoming) = &mut self.half {
-            incoming.opened(id);
-        }
+        self.taking.window.opened(id);
         self.progress(now);
         self.check();
     }
@@ -374,37 +559,45 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         if self.is_over() {
             return;
         }
-        let Half::In(incoming) = &mut self.half else { return };
-        match incoming.finished(id, matched) {
-            Ok(None) => self.progress(now),
-            Ok(Some(attempt)) => self.event(Event::Retrying { id, attempt }),
+        match self.taking.window.finished(id, matched, &mut self.reports) {
+            Ok(true) => self.progress(now),
+            Ok(false) => {}
             Err(error) => self.fail_with(error),
         }
         self.check();
     }
 
-    /// Joiner: everything verified is durable.
+    /// Joiner: items of the task under way before `before` are durable, as far as they are verified.
+    pub fn handle_durable_before(&mut self, before: ItemId, now: Instant) {
+        if !self.is_over() {
+            self.taking.window.durable_before(before);
+            self.progress(now);
+            self.check();
+        }
+    }
+
+    /// Joiner: everything that was verified, of all tasks, is durable.
+    ///
+    /// # Panics
+    /// Unless [`super::Command::MakeDurable`] asked for it.
     pub fn handle_durable(&mut self, now: Instant) {
         if self.is_over() {
             return;
         }
-        if let Half::In(incoming) = &mut self.half {
-            incoming.all_durable();
-        }
+        self.taking.durable(&mut self.reports);
         self.progress(now);
-        self.event(Event::Durable);
         self.check();
     }
 
     /// Joiner: the plan installs now. From here on only [`Session::handle_installed`], or
-    /// [`Session::fail`] because installing failed, ends the session: it must not claim a failure
-    /// when the state may be published.
+    /// [`Session::fail`] because installing failed, ends what this side takes: it must not claim a
+    /// failure when the state may be published.
     ///
     /// # Panics
     /// If the session had not become durable.
     pub fn handle_installing(&mut self) {
-        assert!(self.state == State::Completing, "only what is durable is installed");
-        self.state = State::Installing;
+        self.taking.installing();
+        self.check();
     }
 
     /// Joiner: the plan has installed. Encodes the word of it into `out`, to be sent on lane 0.
@@ -413,31 +606,39 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     /// Unless [`Session::handle_installing`] came first.
     #[must_use]
     pub fn handle_installed(&mut self, app_reply: &[u8], out: &mut [u8]) -> usize {
-        assert!(self.state == State::Installing, "installing comes first");
-        self.state = State::Done;
-        self.event(Event::Installed);
+        self.taking.installed(&mut self.reports);
+        self.settle();
+        if let Some(error) = self.deferred.filter(|_| !self.is_over()) {
+            self.give_up(error);
+        }
+        self.check();
         Frame::Installed { app_reply }.emit(out).expect("the caller's buffer takes any frame")
     }
 
-    /// Count, bytes and root of this side, as [`Command::SumUp`] asked.
-    pub fn handle_root(&mut self, items: u64, bytes: u64, root: Root, now: Instant) {
+    /// Count, bytes and root of this side, as [`super::Command::SumUp`] asked.
+    pub fn handle_root(
+        &mut self,
+        side: Side,
+        task: TaskId,
+        (items, bytes, root): (u64, u64, Root),
+        now: Instant,
+    ) {
         if self.is_over() {
             return;
         }
         let ours = Complete { items, bytes, root };
-        match &mut self.half {
-            Half::Out(out) => {
-                out.complete(ours);
-                self.state = State::Completing;
-                self.event(Event::Agreed);
+        let compared = match side {
+            Side::Provider => {
+                self.giving.root(task, ours);
+                Ok(())
             }
-            Half::In(incoming) if incoming.expected() == Some(ours) => {
-                self.event(Event::Agreed);
-                self.command(Command::MakeDurable);
-            }
-            _ => self.fail_with(SessionError::RootMismatch),
+            Side::Joiner => self.taking.root(task, ours, &mut self.reports),
+        };
+        if let Err(error) = compared {
+            self.fail_with(error);
         }
         self.progress(now);
+        self.settle();
         self.check();
     }
 
@@ -448,90 +649,68 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         if self.is_over() {
             return 0;
         }
-        self.fail_with(SessionError::Local(failed.reason));
+        self.give_up(SessionError::Local(failed.reason));
         self.pending.failed = false;
+        self.check();
         Frame::Failed(*failed).emit(out).unwrap_or(0)
     }
 
-    pub(super) fn check_peer(
-        &self,
-        theirs: (u8, u8),
-        cluster: ClusterId,
-        member: MemberId,
-    ) -> Result<(), SessionError> {
-        let incompatible = |what| Err(SessionError::Incompatible(what));
-        if VERSION < theirs.0 || VERSION > theirs.1 {
-            return incompatible(Incompatibility::Version { ours: (VERSION, VERSION), theirs });
+    fn peer_failed(&mut self, failed: &Failed<'_>, now: Instant) -> Result<(), SessionError> {
+        // A listener that was busy, or does not know the session yet, may be asked again.
+        let again = matches!(failed.reason, Reason::Busy);
+        if self.life == Life::Reconnecting && again {
+            return self.busy(Duration::ZERO, now);
         }
-        if cluster != self.config.cluster {
-            return incompatible(Incompatibility::Cluster);
-        }
-        if member == self.config.member {
-            return incompatible(Incompatibility::Oneself);
-        }
-        Ok(())
+        Err(SessionError::Peer { reason: failed.reason, side: failed.side })
     }
 
-    pub(super) fn check_capabilities(&self, theirs: u64) -> Result<(), SessionError> {
+    fn busy(&mut self, retry_after: Duration, now: Instant) -> Result<(), SessionError> {
+        match (self.life, &mut self.redial) {
+            (Life::Greeting, _) => {
+                self.reports.event(Event::Busy { retry_after });
+                Err(SessionError::Busy { retry_after })
+            }
+            (Life::Reconnecting, Some(redial)) => {
+                redial.plan(now, retry_after);
+                self.reports.command(super::Command::CloseLane { lane: Lane::CONTROL });
+                Ok(())
+            }
+            _ => Err(unexpected(Kind::Busy)),
+        }
+    }
+
+    pub(super) fn demand_integrity(&self) -> Result<(), SessionError> {
         let (bit, name) = match self.config.integrity {
             Integrity::None => return Ok(()),
             Integrity::Crc32c => (capability::CRC32C, "crc32c"),
             Integrity::Blake3 => (capability::BLAKE3, "blake3"),
         };
-        if self.config.side == Side::Joiner && theirs & bit == 0 {
+        if self.capabilities & bit == 0 {
             return Err(SessionError::Incompatible(Incompatibility::Capability(name)));
         }
         Ok(())
     }
 
     fn welcomed(&mut self, welcome: &Welcome, now: Instant) -> Result<(), SessionError> {
-        self.check_peer((welcome.version, welcome.version), welcome.cluster, welcome.member)?;
-        self.check_capabilities(welcome.capabilities)?;
         if welcome.epoch != self.config.epoch {
-            return Err(SessionError::Misbehaved(Misbehaviour::Unexpected(Kind::Welcome)));
+            return Err(unexpected(Kind::Welcome));
         }
-        self.config.token = welcome.token;
-        self.peer = Some(welcome.member);
-        self.enter_preparing(now);
-        Ok(())
-    }
-
-    fn requested(&mut self, request: &Request<'_>, now: Instant) -> Result<(), SessionError> {
-        if !request.state_id.is_empty() || !request.selector.is_empty() {
-            return Err(SessionError::Incompatible(Incompatibility::Capability("partial state")));
+        let versions = (welcome.version, welcome.version);
+        match self.life {
+            Life::Greeting => {
+                self.greet(versions, welcome.cluster, welcome.member, welcome.roles, welcome.capabilities)?;
+                self.config.token = welcome.token;
+                self.open(now);
+                Ok(())
+            }
+            Life::Reconnecting if self.peer == Some(welcome.member) => {
+                self.config.token = welcome.token;
+                self.resumed(now);
+                Ok(())
+            }
+            // Another member answers there now: it knows nothing of this session.
+            Life::Reconnecting => Err(SessionError::Gone),
+            _ => Err(unexpected(Kind::Welcome)),
         }
-        self.request = Some(Asked {
-            integrity: request.integrity,
-            fresh: request.fresh,
-            lanes: request.lanes,
-            chunk: request.chunk,
-        });
-        self.command(Command::Survey);
-        self.progress(now);
-        Ok(())
-    }
-
-    fn prepared(&mut self, task: &Task<'_>, now: Instant) -> Result<(), SessionError> {
-        let too_much = task.lanes > self.config.lanes
-            || task.chunk > self.config.chunk
-            || task.items > u64::from(u32::MAX)
-            || (task.small
-                && (task.items > SMALL_ITEMS || task.bytes.is_none_or(|bytes| bytes > SMALL_BYTES)));
-        if task.integrity != self.config.integrity || too_much {
-            return Err(SessionError::Misbehaved(Misbehaviour::Task));
-        }
-        self.terms = Some(Terms::from(task));
-        self.half = Half::In(Incoming::new(incoming::Terms {
-            integrity: task.integrity,
-            chunk: task.chunk,
-            small: task.small,
-            max_retries: self.config.max_retries,
-            items: task.items,
-            bytes: task.bytes,
-        }));
-        self.event(Event::Prepared);
-        self.command(Command::Begin);
-        self.progress(now);
-        Ok(())
     }
 }

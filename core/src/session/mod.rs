@@ -2,71 +2,111 @@
 //!
 //! ```text
 //!  dialler                                   listener
-//!  Init  ───────────────────────────────────▶            Greeting: who, which transfer
+//!  Init  ───────────────────────────────────▶            who, which transfer, which epoch
 //!        ◀─────────────────────────────────── Welcome    (or Busy, or Failed)
 //!  joiner                                    provider
-//!  Request ─────────────────────────────────▶            Preparing: survey
-//!          ◀───────────────────────────────── Task       preflight
-//!  Begin ───────────────────────────────────▶            Streaming (a small task does not wait for it)
+//!  Prepare, Request.. ──────────────────────▶            each task is surveyed
+//!          ◀──────────────────── Task, Digest..          (or Refused), preflight of each
+//!  Begin ───────────────────────────────────▶            (a small task does not wait for it)
 //!        ◀────────────────────────── Offer, Data, End
-//!  Accept, Again, Grades ───────────────────▶
-//!        ◀───────────────────────────── Complete         Completing: count, bytes and root compared,
-//!  Installed ───────────────────────────────▶            everything durable, the plan installs: Done
+//!  Accept, Skip, Again, Grades ─────────────▶
+//!        ◀───────────────────────────── Complete         count, bytes and root compared
+//!  Agreed ──────────────────────────────────▶            the next task streams
+//!  Installed ───────────────────────────────▶            all tasks durable, the plan has installed
 //! ```
 //!
-//! # States
+//! Who dials and who provides are independent, and a session may go both ways at once: then each side
+//! requests and gives, and the two directions know nothing of each other but the lanes that they share.
 //!
-//! | state | input | next |
-//! | --- | --- | --- |
-//! | Greeting | Welcome | Preparing |
-//! | Greeting | Busy | Failed |
-//! | Preparing | provider: `handle_surveyed`, small | Streaming |
-//! | Preparing | provider: Begin | Streaming |
-//! | Preparing | joiner: `handle_begun` | Streaming |
-//! | Streaming | provider: `handle_root` | Completing |
-//! | Streaming | joiner: Complete | Completing |
-//! | Completing | provider: Installed | Done |
-//! | Completing | joiner: `handle_installing` | Installing |
-//! | Installing | joiner: `handle_installed` | Done |
-//! | Installing | anything of the peer, a lost lane, a deadline | Installing |
-//! | any but Done | Failed, a broken rule, a deadline, `fail` | Failed |
+//! # Machines
+//!
+//! Each is declared as a table of transitions ([`crate::transitions::TABLES`]); the tables and their
+//! graphs are checked in under `core/tests/golden/transitions/`.
+//!
+//! | table | machine |
+//! | --- | --- |
+//! | [`LIFE`] | the session: greeting, open, reconnecting, over |
+//! | [`GIVING`], [`TAKING`] | its two directions |
+//! | [`TASK_OUT`], [`TASK_IN`] | a task, at its provider and at its joiner |
+//! | [`ITEM_OUT`], [`ITEM_IN`] | an item, at its provider and at its joiner |
 //!
 //! # Driving it
 //!
 //! **One mutation, then drain**: after any `handle_*` (or [`Session::fail`]) the driver drains
 //! [`Session::poll_receive`] of the lane, then [`Session::poll_command`], [`Session::poll_event`]
-//! and each lane's [`Session::poll_transmit`] (only while that lane's writer has room), then reads
-//! [`Session::poll_timeout`]. In this order, because a payload must be placed before the command
-//! that finishes its item is carried out, and because commands carried out at once may bring more
-//! to transmit. Nothing else wakes a driver up.
+//! and each lane's [`Session::poll_transmit`] (only while that lane's writer has room), round and round
+//! until nothing comes, then reads [`Session::poll_timeout`]. In this order, because a payload must be
+//! placed before the command that finishes its item is carried out, and because commands carried out
+//! at once may bring more to transmit. Nothing else wakes a driver up.
 //!
-//! What Cassandra's Streaming 2.0 calls 1a-4a is here: `Init`/`Welcome` (1), `Request`/`Task` (2),
-//! `Offer`/`Data`/`End` with `Grades` for its Received and `Again` for its Retry (3), `Complete`
-//! and `Installed` (4); `SESSION_FAILED` is `Failed` with its reason, `KEEP_ALIVE` is `Alive`.
+//! # When connections are lost
+//!
+//! - **A data lane** dies alone: the provider recalls what it carried ([`Frame::Recall`]), the joiner
+//!   asks again for what is missing, from the last whole run on, and the other lanes carry it.
+//! - **Lane 0, or the last data lane**: the session is [`State::Reconnecting`]. The dialler dials again
+//!   after growing pauses, and says [`Init`] with the next epoch; the listener finds the session by
+//!   its transfer and calls [`Session::handle_resume`]. Prepare is said again, with the same answers;
+//!   what is verified stays so; everything else of the window is offered again, and the joiner answers
+//!   with the offset up to which it has the item, or skips it. Frames of an old epoch can't come: their
+//!   connections are closed, and their token admits nobody.
+//! - After twice the stall timeout it is over: failed, or, at a provider that has sent everything,
+//!   [`State::Unconfirmed`]. The verdict may be asked for later ([`crate::wire::Query`], [`Outcomes`]).
+//!
+//! # Cassandra's Streaming 2.0, and its later messages
+//!
+//! | there | here |
+//! | --- | --- |
+//! | 1a, 1b: stream init, peer and session known | [`Frame::Init`], [`Frame::Welcome`]; [`Event::Established`] |
+//! | 2a: Prepare with requests and summaries (`PREPARE_SYN`) | [`Frame::Prepare`], [`Frame::Request`] with state id and selector |
+//! | 2b: the follower's summaries (`PREPARE_SYNACK`) | [`Frame::Task`] with totals, snapshot, digest, `app_meta`; [`Frame::Refused`] |
+//! | 2c: `PREPARE_ACK`, sent only by those who receive | [`Frame::Begin`], after the joiner's preflight |
+//! | 2: nothing to receive: straight to streaming | a direction without requests is over at once |
+//! | 3a: File messages (`STREAM`) | [`Frame::Offer`], [`Frame::Data`], [`Frame::Hole`], [`Frame::End`] |
+//! | 3b: Received, then the next one | [`Frame::Grades`]; a window instead of one file at a time |
+//! | 3c: Retry after a failed checksum | [`Frame::Again`], up to `max_retries`; from a run's start, not from zero |
+//! | 4a: Complete, then close | [`Frame::Complete`] per task, [`Frame::Agreed`], [`Frame::Installed`]; [`State::Done`] |
+//! | `RECEIVED` before the data is installed | four grades; the last one is [`Frame::Installed`] |
+//! | `SESSION_FAILED` without a reason | [`Frame::Failed`] with reason, phase, side, item, offset and words |
+//! | `KEEP_ALIVE` on the control channel | [`Frame::Alive`]; progress counts, keepalives do not |
+//! | `maybeCompleted` once, either order | [`GIVING`] and [`TAKING`] end apart; the session when both have |
+//! | stream to itself | refused: [`Incompatibility::Oneself`] |
+//! | stream plan, coordinator, result future | [`crate::plan::Plan`] over the reports of its sessions |
+//! | resumable bootstrap | [`Session::handle_resume`] in the same run |
 
 mod command;
 mod config;
 mod error;
+mod giving;
 mod incoming;
 mod input;
+mod life;
+mod outcomes;
 mod outgoing;
 mod output;
-mod runs;
-
-use heapless::Deque;
+mod redial;
+mod reports;
+mod taking;
 
 pub use command::{Command, Event, Offered, Payload, ReadPiece, Receive, Transmit};
 pub use config::{Config, Terms, Totals, capability};
 pub use error::{Incompatibility, Misbehaviour, SessionError};
+pub use incoming::ITEM_IN;
+pub use life::{GIVING, LIFE, TAKING, TASK_IN, TASK_OUT};
+pub use outcomes::Outcomes;
+pub use outgoing::ITEM_OUT;
 pub use output::refusal;
 
-use self::incoming::Incoming;
-use self::outgoing::Outgoing;
-use crate::id::{Lane, MemberId};
-use crate::integrity::Integrity;
+use self::giving::{Giving, Limits};
+use self::life::{GivingState, Life, LifeInput, TakingState};
+use self::redial::Redial;
+use self::reports::Reports;
+use self::taking::{Demands, Taking};
+use crate::id::{ClusterId, Epoch, Lane, MemberId};
 use crate::reason::{Phase, Reason, Side};
 use crate::time::Instant;
-use crate::wire::{ChunkLen, Grades, Init};
+#[cfg(doc)]
+use crate::wire::Frame;
+use crate::wire::{Grades, Init, Roles, VERSION};
 
 /// Runs of one item that may be open or finished ahead of its first unfinished one.
 pub const RUNS_AHEAD: usize = 24;
@@ -82,10 +122,8 @@ pub const SMALL_ITEMS: u64 = 256;
 pub const OFFER_BYTES: u32 = 1 << 20;
 /// Payload bytes that count as progress.
 pub const PROGRESS_BYTES: u64 = 64 << 10;
-/// Commands that one call can bring.
-const COMMANDS: usize = 16;
 
-/// Where a session is in its life.
+/// Where a session is in its life, for people and for drivers. Of two directions, the one that is behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// Who is who.
@@ -98,8 +136,12 @@ pub enum State {
     Completing,
     /// Joiner: the plan installs. Whatever becomes of the peer now, its outcome decides.
     Installing,
-    /// Installed at the joiner, and this side knows it.
+    /// The connection was lost, and another one is awaited.
+    Reconnecting,
+    /// Installed at the joiner, and this side knows it; or there was nothing to move.
     Done,
+    /// Provider: all was sent, and the joiner's verdict is not known.
+    Unconfirmed,
     /// It failed, and stays failed.
     Failed,
 }
@@ -109,34 +151,42 @@ pub enum State {
 struct Pending {
     init: bool,
     welcome: bool,
-    request: bool,
-    begin: bool,
     alive: bool,
     failed: bool,
 }
 
-enum Half<const LANES: usize, const WINDOW: usize> {
-    Unprepared,
-    Out(Outgoing<LANES, WINDOW>),
-    In(Incoming<LANES, WINDOW>),
+/// Where a lane's connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LaneState {
+    /// None, or not yet.
+    Down,
+    /// Being dialled.
+    Dialled,
+    Up,
+    /// It was lost; its number is not used again until a re-dial.
+    Lost,
 }
 
-/// One session of at most `LANES` lanes (lane 0 included), `WINDOW` items under way.
+/// One session of at most `LANES` lanes (lane 0 included), `WINDOW` items under way each way.
 ///
 /// It lives where the caller puts it (a session of the default size is some 200 KiB); see the
 /// module's page for how to drive it.
 pub struct Session<const LANES: usize = 9, const WINDOW: usize = 4096> {
     config: Config,
     dialler: bool,
-    state: State,
+    life: Life,
     pending: Pending,
     peer: Option<MemberId>,
-    request: Option<Asked>,
-    terms: Option<Terms>,
-    half: Half<LANES, WINDOW>,
-    lanes_up: [bool; LANES],
+    /// What both can do.
+    capabilities: u64,
+    giving: Giving<LANES, WINDOW>,
+    taking: Taking<LANES, WINDOW>,
+    lanes: [LaneState; LANES],
     attach: [bool; LANES],
+    redial: Option<Redial>,
     failure: Option<SessionError>,
+    /// What would have failed the session if it were not installing.
+    deferred: Option<SessionError>,
     failed_in: Phase,
     /// What slow work this side has done, and what the peer has told of its own.
     done: u64,
@@ -145,17 +195,7 @@ pub struct Session<const LANES: usize = 9, const WINDOW: usize = 4096> {
     moved: u64,
     last_progress: Instant,
     next_alive: Instant,
-    events: Deque<Event, COMMANDS>,
-    commands: Deque<Command, COMMANDS>,
-}
-
-/// What a joiner asked for, kept by the provider until its survey is done.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    integrity: Integrity,
-    fresh: bool,
-    lanes: u16,
-    chunk: ChunkLen,
+    reports: Reports,
 }
 
 const _: () = assert!(size_of::<Session<9, 4096>>() <= 320 << 10);
@@ -164,7 +204,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     /// The session of the member that dials.
     ///
     /// # Panics
-    /// If `config` asks for no lane, more lanes than `LANES`, or no reads.
+    /// If `config` asks for no lane, more lanes than `LANES`, no reads, or too many requests.
     #[must_use]
     pub fn dial(config: Config, now: Instant) -> Self {
         let mut session = Self::new(config, true, now);
@@ -182,77 +222,106 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     pub fn accept(config: Config, init: &Init, now: Instant) -> Result<Self, SessionError> {
         let config = Config { transfer: init.transfer, epoch: init.epoch, ..config };
         let mut session = Self::new(config, false, now);
-        session.check_peer(init.versions, init.cluster, init.member)?;
-        let theirs = init.roles;
-        let fits = match config.side {
-            Side::Provider => theirs.joins,
-            Side::Joiner => theirs.provides,
-        };
-        if !fits {
-            return Err(SessionError::Incompatible(Incompatibility::Roles));
-        }
-        session.check_capabilities(init.capabilities)?;
-        session.peer = Some(init.member);
+        session.greet(init.versions, init.cluster, init.member, init.roles, init.capabilities)?;
         session.pending.welcome = true;
-        session.enter_preparing(now);
+        session.open(now);
+        session.check();
         Ok(session)
     }
 
     fn new(config: Config, dialler: bool, now: Instant) -> Self {
         assert!(config.lanes > 0 && usize::from(config.lanes) < LANES, "1 to LANES - 1 data lanes");
+        assert!(LANES <= 16, "lanes are counted in 16 bits");
         assert!(config.read_depth > 0 && config.read_depth <= 8, "1 to 8 reads a lane");
         assert!(config.max_retries <= 14, "at most 14 retries");
-        let mut lanes_up = [false; LANES];
-        lanes_up[0] = true;
         Self {
             config,
             dialler,
-            state: State::Greeting,
+            life: Life::Greeting,
             pending: Pending::default(),
             peer: None,
-            request: None,
-            terms: None,
-            half: Half::Unprepared,
-            lanes_up,
+            capabilities: config.capabilities,
+            giving: Giving::new(Limits {
+                lanes: config.lanes,
+                chunk: config.chunk,
+                read_depth: config.read_depth,
+                max_retries: config.max_retries,
+            }),
+            taking: Taking::new(
+                config.requests,
+                Demands {
+                    integrity: config.integrity,
+                    lanes: config.lanes,
+                    chunk: config.chunk,
+                    max_retries: config.max_retries,
+                },
+            ),
+            lanes: [LaneState::Down; LANES],
             attach: [false; LANES],
+            redial: None,
             failure: None,
+            deferred: None,
             failed_in: Phase::Connect,
             done: 0,
             peer_done: 0,
             moved: 0,
             last_progress: now,
             next_alive: now.after(config.stall_timeout / 4),
-            events: Deque::new(),
-            commands: Deque::new(),
+            reports: Reports::default(),
         }
     }
 
     /// Where the session is in its life.
     #[must_use]
-    pub const fn state(&self) -> State {
-        self.state
+    pub fn state(&self) -> State {
+        match self.life {
+            Life::Greeting => State::Greeting,
+            Life::Done => State::Done,
+            Life::Unconfirmed => State::Unconfirmed,
+            Life::Failed => State::Failed,
+            Life::Open | Life::Reconnecting if self.taking.state() == TakingState::Installing => {
+                State::Installing
+            }
+            Life::Reconnecting => State::Reconnecting,
+            Life::Open => self.open_state(),
+        }
+    }
+
+    const fn open_state(&self) -> State {
+        use GivingState as G;
+        use TakingState as T;
+        match (self.giving.state(), self.taking.state()) {
+            (G::Preparing, T::Preparing | T::Over) | (G::Over, T::Preparing) => State::Preparing,
+            (G::Preparing | G::Streaming, _) | (_, T::Preparing | T::Streaming) => State::Streaming,
+            _ => State::Completing,
+        }
     }
 
     /// The phase for errors: of a failed session the one that it failed in.
     #[must_use]
-    pub const fn phase(&self) -> Phase {
-        match self.state {
+    pub fn phase(&self) -> Phase {
+        match self.state() {
             State::Greeting => Phase::Init,
             State::Preparing => Phase::Prepare,
             State::Streaming => Phase::Stream,
             State::Completing => Phase::Complete,
+            State::Reconnecting => match self.open_state() {
+                State::Preparing => Phase::Prepare,
+                State::Streaming => Phase::Stream,
+                _ => Phase::Complete,
+            },
             State::Installing | State::Done => Phase::Install,
-            State::Failed => self.failed_in,
+            State::Unconfirmed | State::Failed => self.failed_in,
         }
     }
 
     /// Whether nothing will change any more.
     #[must_use]
     pub const fn is_over(&self) -> bool {
-        matches!(self.state, State::Done | State::Failed)
+        matches!(self.life, Life::Done | Life::Unconfirmed | Life::Failed)
     }
 
-    /// Why the session failed; the same each time.
+    /// Why the session failed, or ended unconfirmed; the same each time.
     #[must_use]
     pub const fn failure(&self) -> Option<SessionError> {
         self.failure
@@ -264,19 +333,33 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         self.peer
     }
 
-    /// What Prepare settled, once it has.
+    /// Which dial of the transfer this is.
     #[must_use]
-    pub const fn terms(&self) -> Option<Terms> {
-        self.terms
+    pub const fn epoch(&self) -> Epoch {
+        self.config.epoch
     }
 
-    /// How far the items have come at the joiner, as this side knows.
+    /// What both sides can do: bits of [`capability`].
     #[must_use]
-    pub fn grades(&self) -> Grades {
-        match &self.half {
-            Half::Unprepared => Grades::default(),
-            Half::Out(out) => out.grades_known(),
-            Half::In(incoming) => incoming.grades(),
+    pub const fn capabilities(&self) -> u64 {
+        self.capabilities
+    }
+
+    /// What is agreed of the task under way in which this side does `side`, once it is announced.
+    #[must_use]
+    pub const fn terms(&self, side: Side) -> Option<Terms> {
+        match side {
+            Side::Provider => self.giving.terms(),
+            Side::Joiner => self.taking.terms(),
+        }
+    }
+
+    /// How far the items of the task under way have come at its joiner, as this side knows.
+    #[must_use]
+    pub const fn grades(&self, side: Side) -> Grades {
+        match side {
+            Side::Provider => self.giving.window.grades_known(),
+            Side::Joiner => self.taking.window.grades(),
         }
     }
 
@@ -285,27 +368,29 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     /// # Panics
     /// If one is broken.
     pub fn invariants(&self) {
-        assert_eq!(self.state == State::Failed, self.failure.is_some(), "failed sessions know why");
-        match &self.half {
-            Half::Unprepared => assert!(self.terms.is_none(), "terms come with their half"),
-            Half::Out(out) => out.invariants(),
-            Half::In(incoming) => incoming.invariants(),
-        }
+        let over = matches!(self.life, Life::Unconfirmed | Life::Failed);
+        assert_eq!(over, self.failure.is_some(), "what failed knows why");
+        assert_eq!(self.life == Life::Reconnecting, self.redial.is_some(), "re-dials have a plan");
+        let finished = self.giving.is_over() && self.taking.is_over();
+        assert!(self.life != Life::Done || finished, "done is when both directions are over");
+        self.giving.invariants();
+        self.taking.invariants();
+    }
+
+    /// As [`Session::invariants`], and those that cost a walk over the windows: for simulations.
+    ///
+    /// # Panics
+    /// If one is broken.
+    pub fn thorough_invariants(&self) {
+        self.invariants();
+        self.giving.window.thorough();
+        self.taking.window.thorough();
     }
 
     fn check(&self) {
         if cfg!(debug_assertions) {
             self.invariants();
         }
-    }
-
-    fn event(&mut self, event: Event) {
-        // People may miss a grade when nobody drains events; the session may not fail for it.
-        let _ = self.events.push_back(event);
-    }
-
-    fn command(&mut self, command: Command) {
-        self.commands.push_back(command).expect("commands are drained after every call");
     }
 
     fn progress(&mut self, now: Instant) {
@@ -320,53 +405,167 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         }
     }
 
-    /// Fails for what the peer or the connection did, which is nobody's concern while this side installs.
-    fn fail_by_peer(&mut self, error: SessionError) {
-        if self.state != State::Installing {
-            self.fail_with(error);
-        }
+    /// Moves the life on, where the table has a place for it.
+    fn advance(&mut self, input: LifeInput) -> bool {
+        let next = self.life.on(input);
+        self.life = next.unwrap_or(self.life);
+        next.is_some()
     }
 
+    /// Whether a lost connection may be replaced.
+    const fn can_resume(&self) -> bool {
+        self.capabilities & capability::RESUME != 0
+    }
+
+    /// Fails, or while this side installs: remembers why the rest of the session would have failed.
     fn fail_with(&mut self, error: SessionError) {
         if self.is_over() {
             return;
         }
+        if self.taking.state() == TakingState::Installing {
+            self.deferred.get_or_insert(error);
+            return;
+        }
+        self.give_up(error);
+    }
+
+    fn give_up(&mut self, error: SessionError) {
         self.failed_in = self.phase();
-        // A peer that has failed, or is gone, need not be told.
-        self.pending.failed = !matches!(
+        let lost = matches!(
             error,
-            SessionError::Peer { .. } | SessionError::LaneLost(Lane::CONTROL) | SessionError::Busy { .. }
+            SessionError::LaneLost(_) | SessionError::Stalled { .. } | SessionError::NotResumed { .. }
         );
-        self.state = State::Failed;
-        self.failure = Some(error);
-        self.event(Event::Failed);
+        let doubt = lost && self.taking.is_over() && self.giving.is_in_doubt();
+        // A peer that has failed, or is gone, need not be told.
+        let gone = matches!(
+            error,
+            SessionError::Peer { .. }
+                | SessionError::LaneLost(Lane::CONTROL)
+                | SessionError::NotResumed { .. }
+                | SessionError::Busy { .. }
+        );
+        self.pending.failed = !gone && !doubt;
+        self.redial = None;
+        if self.advance(if doubt { LifeInput::Doubt } else { LifeInput::Fail }) {
+            self.failure = Some(error);
+            self.reports.event(if doubt { Event::Unconfirmed } else { Event::Failed });
+        }
     }
 
-    fn enter_preparing(&mut self, now: Instant) {
-        self.state = State::Preparing;
-        self.pending.request = self.config.side == Side::Joiner;
-        self.event(Event::Established);
+    /// Over, if both directions are.
+    fn settle(&mut self) {
+        if self.life != Life::Greeting && self.giving.is_over() && self.taking.is_over() && !self.is_over() {
+            self.redial = None;
+            self.advance(LifeInput::Finish);
+        }
+    }
+
+    /// Both sides know each other.
+    fn greet(
+        &mut self,
+        versions: (u8, u8),
+        cluster: ClusterId,
+        member: MemberId,
+        roles: Roles,
+        capabilities: u64,
+    ) -> Result<(), SessionError> {
+        let incompatible = |what| Err(SessionError::Incompatible(what));
+        if VERSION < versions.0 || VERSION > versions.1 {
+            return incompatible(Incompatibility::Version { ours: (VERSION, VERSION), theirs: versions });
+        }
+        if cluster != self.config.cluster {
+            return incompatible(Incompatibility::Cluster);
+        }
+        if member == self.config.member {
+            return incompatible(Incompatibility::Oneself);
+        }
+        if !self.config.roles.fits(roles) {
+            return incompatible(Incompatibility::Roles);
+        }
+        self.capabilities = self.config.capabilities & capabilities;
+        let (gives, takes) =
+            (self.config.roles.provides && roles.joins, self.config.roles.joins && roles.provides);
+        if takes {
+            self.demand_integrity()?;
+        }
+        if !gives {
+            self.giving.close();
+        }
+        if !takes {
+            self.taking.close();
+        }
+        self.peer = Some(member);
+        Ok(())
+    }
+
+    /// The first connection stands.
+    fn open(&mut self, now: Instant) {
+        self.advance(LifeInput::Greet);
+        self.lanes[0] = LaneState::Up;
+        self.giving.window.lane_up(Lane::CONTROL);
+        self.reports.event(Event::Established);
+        self.taking.begin(&mut self.reports);
         self.progress(now);
+        self.settle();
     }
 
-    fn enter_streaming(&mut self, now: Instant) {
-        self.state = State::Streaming;
-        self.event(Event::Streaming);
-        self.progress(now);
+    /// Data lanes that announced tasks were granted, either way.
+    fn granted(&self) -> u16 {
+        self.giving.lanes().max(self.taking.lanes())
     }
 
-    /// The dialler dials the data lanes once both sides are ready.
+    /// The dialler dials data lanes once a task that needs them begins.
     fn dial_lanes(&mut self) {
-        if self.dialler {
-            for lane in 1..=self.terms.map_or(0, |terms| terms.lanes) {
-                self.command(Command::Dial { lane: Lane(lane) });
+        if !self.dialler || self.life != Life::Open {
+            return;
+        }
+        for lane in 1..=self.granted() {
+            if self.lanes[usize::from(lane)] == LaneState::Down {
+                self.lanes[usize::from(lane)] = LaneState::Dialled;
+                self.reports.command(Command::Dial { lane: Lane(lane) });
             }
         }
+    }
+
+    /// The connection is gone: all lanes are down, both directions wait.
+    fn lose(&mut self, error: SessionError, now: Instant) {
+        if self.life != Life::Open || !self.can_resume() {
+            return self.fail_with(error);
+        }
+        self.advance(LifeInput::Lose);
+        for lane in 0..LANES as u16 {
+            if self.lanes[usize::from(lane)] != LaneState::Down {
+                self.reports.command(Command::CloseLane { lane: Lane(lane) });
+            }
+        }
+        self.lanes = [LaneState::Down; LANES];
+        self.attach = [false; LANES];
+        self.pending = Pending::default();
+        self.giving.lose();
+        self.taking.lose();
+        let mut redial = Redial::new(now, self.config.seed ^ self.config.epoch.0);
+        if self.dialler {
+            redial.plan(now, core::time::Duration::ZERO);
+        }
+        self.redial = Some(redial);
+        self.reports.event(Event::Reconnecting);
+    }
+
+    /// A later epoch stands: Prepare is said again.
+    fn resumed(&mut self, now: Instant) {
+        self.advance(LifeInput::Resume);
+        self.redial = None;
+        self.lanes[0] = LaneState::Up;
+        self.giving.window.lane_up(Lane::CONTROL);
+        self.reports.event(Event::Resumed);
+        self.taking.begin(&mut self.reports);
+        self.next_alive = now.after(self.config.stall_timeout / 4);
+        self.progress(now);
     }
 }
 
 /// Whether a reason is worth another try of the same transfer.
 #[must_use]
 pub const fn is_retryable(reason: Reason) -> bool {
-    matches!(reason, Reason::Unreachable | Reason::Busy | Reason::Stalled)
+    matches!(reason, Reason::Unreachable | Reason::Busy | Reason::Stalled | Reason::Gone)
 }

@@ -4,12 +4,13 @@ use core::fmt::Write;
 
 use heapless::String;
 
-use super::{Command, Event, Half, Receive, Session, SessionError, State, Transmit, capability};
+use super::life::{Life, TakingState};
+use super::{Command, Event, LaneState, Receive, Session, SessionError, Transmit};
 use crate::id::Lane;
 use crate::item::ItemName;
 use crate::reason::{Phase, Side};
 use crate::time::Instant;
-use crate::wire::{Alive, Attach, Failed, Frame, Init, Request, Roles, VERSION, Welcome};
+use crate::wire::{Alive, Attach, Failed, Frame, Init, VERSION, Welcome};
 
 impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     /// The next frame for `lane`, written to the front of `out`, which takes at least
@@ -23,46 +24,26 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         }
         let frame = if core::mem::take(&mut self.pending.failed) {
             return self.transmit_failure(out);
-        } else if self.state == State::Failed {
+        } else if self.life == Life::Failed {
             return None;
         } else if core::mem::take(&mut self.pending.init) {
             Frame::Init(self.init())
+        } else if self.lanes[0] != LaneState::Up {
+            return None;
         } else if core::mem::take(&mut self.pending.welcome) {
-            Frame::Welcome(Welcome {
-                version: VERSION,
-                capabilities: capability::ALL,
-                member: self.config.member,
-                cluster: self.config.cluster,
-                epoch: self.config.epoch,
-                token: self.config.token,
-            })
-        } else if core::mem::take(&mut self.pending.request) {
-            Frame::Request(Request {
-                integrity: self.config.integrity,
-                fresh: true,
-                lanes: self.config.lanes,
-                chunk: self.config.chunk,
-                state_id: b"",
-                selector: b"",
-            })
-        } else if core::mem::take(&mut self.pending.begin) {
-            Frame::Begin
+            Frame::Welcome(self.welcome())
         } else if core::mem::take(&mut self.pending.alive) {
             Frame::Alive(Alive { done: self.done })
         } else {
-            let sent = match &mut self.half {
-                Half::Unprepared => Ok(None),
-                Half::Out(half) => half.poll_transmit(lane, out),
-                Half::In(half) => half.poll_transmit(out),
-            };
-            return sent.expect("the caller's buffer takes any frame");
+            let taken = self.taking.poll_transmit(out, &mut self.reports);
+            return taken.or_else(|| self.giving.poll_transmit(lane, out));
         };
         let len = frame.emit(out).expect("the caller's buffer takes any frame");
         Some(Transmit { len, payload: None })
     }
 
     fn transmit_data(&mut self, lane: Lane, out: &mut [u8]) -> Option<Transmit> {
-        if self.state == State::Failed {
+        if self.is_over() || self.lanes[lane.index()] != LaneState::Up {
             return None;
         }
         if core::mem::take(&mut self.attach[lane.index()]) {
@@ -70,60 +51,62 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             let len = frame.emit(out).expect("the caller's buffer takes any frame");
             return Some(Transmit { len, payload: None });
         }
-        match &mut self.half {
-            Half::Out(half) => half.poll_transmit(lane, out).expect("the caller's buffer takes any frame"),
-            _ => None,
-        }
+        self.giving.poll_transmit(lane, out)
     }
 
     /// Where the payload goes whose header was handled last on `lane`.
     #[must_use]
     pub fn poll_receive(&self, lane: Lane) -> Option<Receive> {
-        match &self.half {
-            Half::In(incoming) if !self.is_over() => incoming.receive(lane),
-            _ => None,
-        }
+        if self.is_over() { None } else { self.taking.window.receive(lane) }
     }
 
     /// The next thing to do.
     pub fn poll_command(&mut self) -> Option<Command> {
-        if self.state == State::Failed {
+        if self.life == Life::Failed {
             return None;
         }
-        if let Some(command) = self.commands.pop_front() {
-            return Some(command);
-        }
-        match &mut self.half {
-            Half::Unprepared => None,
-            Half::Out(out) => out.commands.pop_front().or_else(|| match self.state {
-                State::Streaming => out.poll_read().or_else(|| out.poll_sum_up()),
-                _ => None,
-            }),
-            Half::In(incoming) => incoming.commands.pop_front(),
-        }
+        self.reports
+            .poll_command()
+            .or_else(|| self.taking.window.poll_reset())
+            .or_else(|| self.giving.window.poll_reoffer())
+            .or_else(|| self.giving.window.poll_read())
+            .or_else(|| self.giving.poll_sum_up())
     }
 
     /// The next thing that people should know.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.reports.poll_event()
     }
 
     /// The one next deadline: call [`Session::handle_timeout`] then. `None` once the session is over.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.state {
-            State::Done | State::Failed => None,
-            State::Installing => Some(self.next_alive),
-            _ => Some(self.deadline().min(self.next_alive)),
+        match self.life {
+            Life::Done | Life::Unconfirmed | Life::Failed => None,
+            Life::Reconnecting => {
+                let redial = self.redial.as_ref()?;
+                let next = [redial.at, redial.answer_by].into_iter().flatten().min();
+                let gives_up = self.taking.needs_peer() || self.taking.is_over();
+                let last = gives_up.then(|| self.give_up_at());
+                [next, last].into_iter().flatten().min()
+            }
+            Life::Open if self.taking.state() == TakingState::Installing => Some(self.next_alive),
+            Life::Greeting | Life::Open => Some(self.deadline().min(self.next_alive)),
         }
     }
 
     /// When the session fails if nothing moves until then.
     pub(super) fn deadline(&self) -> Instant {
-        self.last_progress.after(match self.state {
-            State::Greeting => self.config.handshake_timeout,
+        self.last_progress.after(match self.life {
+            Life::Greeting => self.config.handshake_timeout,
             _ => self.config.stall_timeout,
         })
+    }
+
+    /// When a session without a connection is given up.
+    pub(super) fn give_up_at(&self) -> Instant {
+        let since = self.redial.as_ref().map_or(self.last_progress, |redial| redial.since);
+        since.after(self.config.stall_timeout.saturating_mul(2))
     }
 
     fn transmit_failure(&mut self, out: &mut [u8]) -> Option<Transmit> {
@@ -134,10 +117,11 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         let failed = Failed {
             reason: error.reason(),
             phase: self.failed_in,
-            side: self.config.side,
+            side: if self.config.roles.provides { Side::Provider } else { Side::Joiner },
             offset: None,
             name: ItemName::ROOT,
             message: &message,
+            app_reply: b"",
         };
         let len = Frame::Failed(failed).emit(out).ok()?;
         Some(Transmit { len, payload: None })
@@ -146,15 +130,24 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     const fn init(&self) -> Init {
         Init {
             versions: (VERSION, VERSION),
-            roles: Roles {
-                provides: matches!(self.config.side, Side::Provider),
-                joins: matches!(self.config.side, Side::Joiner),
-            },
-            capabilities: capability::ALL,
+            roles: self.config.roles,
+            capabilities: self.config.capabilities,
             member: self.config.member,
             cluster: self.config.cluster,
             transfer: self.config.transfer,
             epoch: self.config.epoch,
+        }
+    }
+
+    const fn welcome(&self) -> Welcome {
+        Welcome {
+            version: VERSION,
+            roles: self.config.roles,
+            capabilities: self.capabilities,
+            member: self.config.member,
+            cluster: self.config.cluster,
+            epoch: self.config.epoch,
+            token: self.config.token,
         }
     }
 }
@@ -177,6 +170,7 @@ pub fn refusal(error: &SessionError, side: Side, out: &mut [u8]) -> usize {
             offset: None,
             name: ItemName::ROOT,
             message: &message,
+            app_reply: b"",
         }),
     };
     frame.emit(out).unwrap_or(0)

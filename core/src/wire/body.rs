@@ -3,7 +3,7 @@
 
 use zerocopy::FromBytes;
 
-use super::{ChunkLen, Kind, WireError};
+use super::{APP_REPLY_MAX, ChunkLen, Kind, WireError};
 use crate::integrity::Integrity;
 
 /// Parses the fixed part of a body and returns it with the bytes behind it.
@@ -64,4 +64,26 @@ pub(super) fn flag(kind: Kind, byte: u8, field: &'static str) -> Result<bool, Wi
 
 pub(super) fn chunk_len(kind: Kind, bytes: u32) -> Result<ChunkLen, WireError> {
     ChunkLen::new(bytes).ok_or(WireError::Field { kind, field: "chunk length" })
+}
+
+/// Words for a person: UTF-8, of bounded length.
+pub(super) fn words<'a>(kind: Kind, rest: &mut &'a [u8], len: u16) -> Result<&'a str, WireError> {
+    let bytes = take(kind, rest, len.into(), "message")?;
+    let bounded = bytes.len() <= APP_REPLY_MAX;
+    core::str::from_utf8(bytes).ok().filter(|_| bounded).ok_or(WireError::Field { kind, field: "message" })
+}
+
+/// Words for a person, cut to what a frame takes.
+pub(super) fn shortened(message: &str) -> &str {
+    &message[..message.floor_char_boundary(APP_REPLY_MAX)]
+}
+
+/// An application's reply, of bounded length.
+pub(super) fn reply<'a>(kind: Kind, rest: &mut &'a [u8], len: u16) -> Result<&'a [u8], WireError> {
+    let bytes = take(kind, rest, len.into(), "application's reply")?;
+    if bytes.len() <= APP_REPLY_MAX {
+        Ok(bytes)
+    } else {
+        Err(WireError::Field { kind, field: "application's reply" })
+    }
 }

@@ -3,8 +3,8 @@
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::body::{Writer, fixed, flag, nothing_left, take};
-use super::{APP_REPLY_MAX, Kind, WireError};
+use super::body::{Writer, fixed, flag, nothing_left, reply, shortened, take, words};
+use super::{Kind, WireError};
 use crate::item::ItemName;
 use crate::reason::{Phase, Reason, Side};
 
@@ -21,8 +21,10 @@ pub struct Failed<'a> {
     pub offset: Option<u64>,
     /// The item's name; the root if it is about none.
     pub name: ItemName<'a>,
-    /// For a person: UTF-8, at most [`APP_REPLY_MAX`] bytes.
+    /// For a person: UTF-8, at most [`super::APP_REPLY_MAX`] bytes.
     pub message: &'a str,
+    /// The application's reply, at most [`super::APP_REPLY_MAX`] bytes.
+    pub app_reply: &'a [u8],
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -35,6 +37,7 @@ struct FailedRaw {
     zero: [u8; 3],
     name_len: U16,
     message_len: U16,
+    app_reply_len: U16,
 }
 
 impl<'a> Failed<'a> {
@@ -43,11 +46,9 @@ impl<'a> Failed<'a> {
         let field = |field| WireError::Field { kind, field };
         let (raw, mut rest): (FailedRaw, _) = fixed(kind, body)?;
         let name = take(kind, &mut rest, raw.name_len.get().into(), "name")?;
-        let message = take(kind, &mut rest, raw.message_len.get().into(), "message")?;
+        let message = words(kind, &mut rest, raw.message_len.get())?;
+        let app_reply = reply(kind, &mut rest, raw.app_reply_len.get())?;
         nothing_left(kind, rest, body)?;
-        if message.len() > APP_REPLY_MAX {
-            return Err(field("message"));
-        }
         Ok(Self {
             // A later version may know more reasons; the failure stands all the same.
             reason: Reason::from_code(raw.reason.get()).unwrap_or(Reason::Internal),
@@ -55,12 +56,13 @@ impl<'a> Failed<'a> {
             side: Side::from_code(raw.side).ok_or(field("side"))?,
             offset: flag(kind, raw.offset_known, "offset")?.then_some(offset),
             name: ItemName::parse(name)?,
-            message: core::str::from_utf8(message).map_err(|_| field("message"))?,
+            message,
+            app_reply,
         })
     }
 
     pub(super) fn emit(&self, out: &mut Writer<'_>) -> Result<(), WireError> {
-        let message = &self.message[..self.message.floor_char_boundary(APP_REPLY_MAX)];
+        let message = shortened(self.message);
         let raw = FailedRaw {
             reason: self.reason.code().into(),
             phase: self.phase.code(),
@@ -69,9 +71,11 @@ impl<'a> Failed<'a> {
             zero: [0; 3],
             name_len: (self.name.as_bytes().len() as u16).into(),
             message_len: (message.len() as u16).into(),
+            app_reply_len: (self.app_reply.len() as u16).into(),
         };
         out.put(raw.as_bytes())?;
         out.put(self.name.as_bytes())?;
-        out.put(message.as_bytes())
+        out.put(message.as_bytes())?;
+        out.put(self.app_reply)
     }
 }

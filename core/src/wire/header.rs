@@ -5,8 +5,8 @@ use core::fmt;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{ChunkLen, WireError};
-use crate::id::ItemId;
+use super::{ChunkLen, TASKS, WireError};
+use crate::id::{ItemId, TaskId};
 use crate::integrity::crc32c;
 
 /// Bytes in a header.
@@ -23,7 +23,7 @@ struct Raw {
     version: u8,
     kind: u8,
     flags: U16,
-    zero: U16,
+    task: U16,
     len: U32,
     item: U32,
     offset: U64,
@@ -85,34 +85,58 @@ kinds! {
     Busy = 3, 0, 4, 4;
     /// Makes a connection a lane.
     Attach = 4, 0, 20, 20;
+    /// How many tasks are requested.
+    Prepare = 5, 0, 4, 4;
     /// What the joiner requests.
-    Request = 5, 0, 12, CONTROL;
+    Request = 6, 0, 12, CONTROL;
     /// What the provider will send.
-    Task = 6, 0, 56, CONTROL;
+    Task = 7, 0, 56, CONTROL;
+    /// There is no such state for this joiner.
+    Refused = 8, 0, 6, CONTROL;
+    /// Which messages the state already contains.
+    Digest = 9, 0, 8, CONTROL;
     /// The joiner is ready.
-    Begin = 7, 0, 0, 0;
+    Begin = 10, 0, 0, 0;
     /// An item.
-    Offer = 8, Flags::EAGER | Flags::ATTEMPT, 40, CONTROL;
+    Offer = 11, Flags::EAGER | Flags::ATTEMPT, 40, CONTROL;
     /// Send its content.
-    Accept = 9, 0, 0, 0;
+    Accept = 12, 0, 0, 0;
+    /// The joiner has the item already.
+    Skip = 13, 0, 0, 48;
     /// Bytes of an item.
-    Data = 10, DATA_FLAGS, 1, ChunkLen::MAX.bytes();
+    Data = 14, DATA_FLAGS, 1, ChunkLen::MAX.bytes();
     /// Bytes that are zero.
-    Hole = 11, DATA_FLAGS, 8, 8;
+    Hole = 15, DATA_FLAGS, 8, 8;
     /// An item's size and checksum.
-    End = 12, Flags::ATTEMPT, 48, 48;
+    End = 16, Flags::ATTEMPT, 48, 48;
+    /// A lane that carried the item was lost.
+    Recall = 17, Flags::ATTEMPT, 0, 0;
     /// Offer the item again.
-    Again = 13, 0, 0, 0;
+    Again = 18, 0, 0, 0;
     /// How far the joiner has come.
-    Grades = 14, 0, 8, 8;
+    Grades = 19, 0, 12, 12;
     /// All has been sent.
-    Complete = 15, 0, 56, 56;
+    Complete = 20, 0, 56, 56;
+    /// All has come.
+    Agreed = 21, 0, 0, 0;
     /// All has been published.
-    Installed = 16, 0, 0, super::APP_REPLY_MAX as u32;
+    Installed = 22, 0, 0, super::APP_REPLY_MAX as u32;
     /// The session failed.
-    Failed = 17, 0, 12, CONTROL;
+    Failed = 23, 0, 14, CONTROL;
     /// Still here.
-    Alive = 18, 0, 16, 16;
+    Alive = 24, 0, 16, 16;
+    /// How did a transfer end?
+    Query = 25, 0, 48, 48;
+    /// So it ended.
+    Outcome = 26, 0, 20, 20 + super::APP_REPLY_MAX as u32;
+}
+
+impl Kind {
+    /// Whether the frame is about one task of its direction; the others carry task 0.
+    #[must_use]
+    pub const fn has_task(self) -> bool {
+        matches!(self.code(), 6..=21)
+    }
 }
 
 impl fmt::Display for Kind {
@@ -166,6 +190,8 @@ pub struct Header {
     pub kind: Kind,
     /// Its flags.
     pub flags: Flags,
+    /// The task of its direction that it is about; 0 if it is about none.
+    pub task: TaskId,
     /// Bytes of body or payload that follow, within the kind's bounds.
     pub len: u32,
     /// The item it is about; 0 if it is about none.
@@ -197,8 +223,9 @@ impl Header {
         if flags & !kind.flags() != 0 {
             return Err(WireError::Flags { kind, flags });
         }
-        if raw.zero.get() != 0 {
-            return Err(WireError::Field { kind, field: "reserved field" });
+        let task = TaskId(raw.task.get());
+        if task.index() >= TASKS || (task != TaskId(0) && !kind.has_task()) {
+            return Err(WireError::Field { kind, field: "task" });
         }
         let len = raw.len.get();
         let (min, max) = kind.body_len();
@@ -208,6 +235,7 @@ impl Header {
         Ok(Self {
             kind,
             flags: Flags(flags),
+            task,
             len,
             item: ItemId(raw.item.get()),
             offset: raw.offset.get(),
@@ -223,7 +251,7 @@ impl Header {
             version: VERSION,
             kind: self.kind.code(),
             flags: self.flags.0.into(),
-            zero: 0.into(),
+            task: self.task.0.into(),
             len: self.len.into(),
             item: self.item.0.into(),
             offset: self.offset.into(),

@@ -7,12 +7,13 @@
 //! ```text
 //!  0      2   3   4      6      8          12         16                24         28         32
 //!  +------+---+---+------+------+----------+----------+-----------------+----------+----------+
-//!  |magic |ver|knd|flags | zero | length   | item     | offset          | body crc | head crc |
+//!  |magic |ver|knd|flags | task | length   | item     | offset          | body crc | head crc |
 //!  +------+---+---+------+------+----------+----------+-----------------+----------+----------+
 //!  | length bytes of body or payload                                                          |
 //! ```
 //!
-//! - `magic` is `0x4c48` (the bytes `H`, `L`), `ver` is 1, `zero` is 0.
+//! - `magic` is `0x4c48` (the bytes `H`, `L`), `ver` is 1.
+//! - `task` is the number of the task that the frame is about, below [`TASKS`]; 0 in frames about none.
 //! - `head crc` is the CRC-32C of the 28 bytes before it: nothing of a header is believed before it
 //!   holds. `body crc` is the CRC-32C of the body or payload (0 if `flags` say unchecked).
 //! - `length` is checked against the kind's bound before anything is reserved for it.
@@ -24,20 +25,31 @@
 //! | 2 | [`Welcome`] | listener, 0 | what was chosen, the token for further lanes |
 //! | 3 | [`Frame::Busy`] | listener, 0 | when to ask again |
 //! | 4 | [`Attach`] | dialler, 1.. | the token: this connection is that lane |
-//! | 5 | [`Request`] | joiner, 0 | Prepare: what the joiner requests |
-//! | 6 | [`Task`] | provider, 0 | Prepare: what the provider will send |
-//! | 7 | [`Frame::Begin`] | joiner, 0 | preflight passed: stream |
-//! | 8 | [`Offer`] | provider, 0 or the lane of the data | an item |
-//! | 9 | [`Frame::Accept`] | joiner, 0 | send the offered item's content |
-//! | 10 | [`Frame::Data`] | provider, any | payload: bytes of an item |
-//! | 11 | [`Frame::Hole`] | provider, any | bytes of an item that are zero and not stored |
-//! | 12 | [`End`] | provider, any | the item's size and checksum |
-//! | 13 | [`Frame::Again`] | joiner, 0 | the item failed: offer it again |
-//! | 14 | [`Grades`] | joiner, 0 | verified through, durable through |
-//! | 15 | [`Complete`] | provider, 0 | count, bytes, root |
-//! | 16 | [`Frame::Installed`] | joiner, 0 | published; the application's reply |
-//! | 17 | [`Failed`] | either, 0 | the session failed, and why |
-//! | 18 | [`Alive`] | either, 0 | still here; how far slow work has come |
+//! | 5 | [`Frame::Prepare`] | joiner, 0 | how many requests follow |
+//! | 6 | [`Request`] | joiner, 0 | Prepare: what the joiner requests |
+//! | 7 | [`Task`] | provider, 0 | Prepare: what the provider will send |
+//! | 8 | [`Refused`] | provider, 0 | Prepare: it will not, and why; the application's reply |
+//! | 9 | [`DigestPart`] | provider, 0 | Prepare: which messages the state already contains |
+//! | 10 | [`Frame::Begin`] | joiner, 0 | preflight passed: stream |
+//! | 11 | [`Offer`] | provider, 0 or the lane of the data | an item |
+//! | 12 | [`Frame::Accept`] | joiner, 0 | send the offered item's content, from an offset |
+//! | 13 | [`Frame::Skip`] | joiner, 0 | the offered item is there already: its size and checksum |
+//! | 14 | [`Frame::Data`] | provider, any | payload: bytes of an item |
+//! | 15 | [`Frame::Hole`] | provider, any | bytes of an item that are zero and not stored |
+//! | 16 | [`End`] | provider, any | the item's size and checksum |
+//! | 17 | [`Frame::Recall`] | provider, 0 | a lane that carried the item was lost: ask again for what is missing |
+//! | 18 | [`Frame::Again`] | joiner, 0 | the item failed: offer it again |
+//! | 19 | [`Grades`] | joiner, 0 | how many received, verified through, durable through |
+//! | 20 | [`Complete`] | provider, 0 | a task's count, bytes, root |
+//! | 21 | [`Frame::Agreed`] | joiner, 0 | the joiner has the same: the next task may stream |
+//! | 22 | [`Frame::Installed`] | joiner, 0 | published, all tasks of its direction; the application's reply |
+//! | 23 | [`Failed`] | either, 0 | the session failed, and why; the application's reply |
+//! | 24 | [`Alive`] | either, 0 | still here; how far slow work has come |
+//! | 25 | [`Query`] | dialler, 0, in place of [`Init`] | how did a transfer end? |
+//! | 26 | [`Outcome`] | listener, 0 | so it ended |
+//!
+//! The two directions of a session are apart: a task's number is counted among those that the same
+//! side requests, and the kind of a frame says which side that is (joiner to provider, or back).
 
 mod body;
 mod failed;
@@ -45,19 +57,23 @@ mod frame;
 mod header;
 mod offer;
 mod opening;
+mod outcome;
 mod prepare;
 mod report;
 
+pub use crate::digest::DigestPart;
 pub use failed::Failed;
 pub use frame::Frame;
 pub use header::{Flags, HEADER_LEN, Header, Kind, VERSION};
 pub use offer::Offer;
 pub use opening::{Attach, INIT_LEN, Init, Roles, Welcome};
-pub use prepare::{Request, Task};
+pub use outcome::{Outcome, Query, Verdict};
+pub use prepare::{Refused, Request, Task};
 pub use report::{Alive, Complete, End, Grades};
 
 use core::fmt;
 
+use crate::digest::PartError;
 use crate::item::NameError;
 
 /// The longest body of a control frame, in bytes.
@@ -70,6 +86,8 @@ pub const APP_META_MAX: usize = 16 << 10;
 pub const APP_REPLY_MAX: usize = 1 << 10;
 /// The longest selector of a request, in bytes.
 pub const SELECTOR_MAX: usize = 1 << 10;
+/// Tasks that one side of a session may request.
+pub const TASKS: usize = 16;
 /// The longest state id, in bytes.
 pub const STATE_ID_MAX: usize = 255;
 
@@ -171,6 +189,12 @@ impl fmt::Display for WireError {
 }
 
 impl core::error::Error for WireError {}
+
+impl From<PartError> for WireError {
+    fn from(error: PartError) -> Self {
+        Self::Field { kind: Kind::Digest, field: error.field() }
+    }
+}
 
 impl From<NameError> for WireError {
     fn from(error: NameError) -> Self {

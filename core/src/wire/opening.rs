@@ -10,13 +10,38 @@ use crate::id::{ClusterId, Epoch, Lane, MemberId, Token, TransferId};
 /// Bytes of [`Init`] that are frozen; what a later version appends is skipped.
 pub const INIT_LEN: usize = 72;
 
-/// Who a member can be in a session.
+/// Who a member is in a session: one of the two, or both at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Roles {
     /// It gives state.
     pub provides: bool,
     /// It receives state.
     pub joins: bool,
+}
+
+impl Roles {
+    /// Gives state, receives none.
+    pub const PROVIDER: Self = Self { provides: true, joins: false };
+    /// Receives state, gives none.
+    pub const JOINER: Self = Self { provides: false, joins: true };
+    /// Both directions at once.
+    pub const BOTH: Self = Self { provides: true, joins: true };
+
+    /// Whether a session between this side and `peer` can move anything.
+    #[must_use]
+    pub const fn fits(self, peer: Self) -> bool {
+        (self.provides && peer.joins) || (self.joins && peer.provides)
+    }
+
+    const fn code(self) -> u8 {
+        self.provides as u8 | (self.joins as u8) << 1
+    }
+
+    /// Bits beside the two are a later version's, and ignored.
+    fn parse(kind: Kind, code: u8) -> Result<Self, WireError> {
+        let roles = Self { provides: code & 1 != 0, joins: code & 2 != 0 };
+        if roles.provides || roles.joins { Ok(roles) } else { Err(WireError::Field { kind, field: "role" }) }
+    }
 }
 
 /// The first frame of a session. Its first [`INIT_LEN`] bytes are frozen for ever:
@@ -64,13 +89,9 @@ impl Init {
         if raw.version_min > raw.version_max {
             return Err(field("version range"));
         }
-        let roles = Roles { provides: raw.roles & 1 != 0, joins: raw.roles & 2 != 0 };
-        if !roles.provides && !roles.joins {
-            return Err(field("role"));
-        }
         Ok(Self {
             versions: (raw.version_min, raw.version_max),
-            roles,
+            roles: Roles::parse(Kind::Init, raw.roles)?,
             capabilities: raw.capabilities.get(),
             member: MemberId(raw.member),
             cluster: ClusterId(raw.cluster),
@@ -83,7 +104,7 @@ impl Init {
         let raw = InitRaw {
             version_min: self.versions.0,
             version_max: self.versions.1,
-            roles: u8::from(self.roles.provides) | u8::from(self.roles.joins) << 1,
+            roles: self.roles.code(),
             zero: [0; 5],
             capabilities: self.capabilities.into(),
             member: self.member.0,
@@ -100,6 +121,8 @@ impl Init {
 pub struct Welcome {
     /// The protocol version that was chosen.
     pub version: u8,
+    /// What the listener does in this session.
+    pub roles: Roles,
     /// The capabilities that both have.
     pub capabilities: u64,
     /// Who the listener is.
@@ -116,7 +139,8 @@ pub struct Welcome {
 #[repr(C)]
 struct WelcomeRaw {
     version: u8,
-    zero: [u8; 7],
+    roles: u8,
+    zero: [u8; 6],
     capabilities: U64,
     member: [u8; 16],
     cluster: [u8; 16],
@@ -132,6 +156,7 @@ impl Welcome {
         nothing_left(Kind::Welcome, rest, body)?;
         Ok(Self {
             version: raw.version,
+            roles: Roles::parse(Kind::Welcome, raw.roles)?,
             capabilities: raw.capabilities.get(),
             member: MemberId(raw.member),
             cluster: ClusterId(raw.cluster),
@@ -143,7 +168,8 @@ impl Welcome {
     pub(super) fn emit(&self, out: &mut Writer<'_>) -> Result<(), WireError> {
         let raw = WelcomeRaw {
             version: self.version,
-            zero: [0; 7],
+            roles: self.roles.code(),
+            zero: [0; 6],
             capabilities: self.capabilities.into(),
             member: self.member.0,
             cluster: self.cluster.0,

@@ -26,10 +26,11 @@ struct EndRaw {
 }
 
 impl End {
-    pub(super) fn parse(body: &[u8]) -> Result<Self, WireError> {
-        let (raw, rest): (EndRaw, _) = fixed(Kind::End, body)?;
-        nothing_left(Kind::End, rest, body)?;
-        let integrity = integrity(Kind::End, raw.integrity)?;
+    /// The body of [`super::Frame::End`], and of [`super::Frame::Skip`].
+    pub(super) fn parse(kind: Kind, body: &[u8]) -> Result<Self, WireError> {
+        let (raw, rest): (EndRaw, _) = fixed(kind, body)?;
+        nothing_left(kind, rest, body)?;
+        let integrity = integrity(kind, raw.integrity)?;
         Ok(Self { size: raw.size.get(), checksum: Checksum::from_bytes(integrity, raw.checksum) })
     }
 
@@ -44,9 +45,11 @@ impl End {
     }
 }
 
-/// How far the joiner has come. Both numbers count items from the first, without a gap.
+/// How far the joiner has come. The watermarks count items from the first, without a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Grades {
+    /// So many items have come whole: not yet compared, written or synced.
+    pub received: u32,
     /// All items before this one are verified.
     pub verified: u32,
     /// All items before this one are durable.
@@ -56,6 +59,7 @@ pub struct Grades {
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct GradesRaw {
+    received: U32,
     verified: U32,
     durable: U32,
 }
@@ -64,18 +68,24 @@ impl Grades {
     pub(super) fn parse(body: &[u8]) -> Result<Self, WireError> {
         let (raw, rest): (GradesRaw, _) = fixed(Kind::Grades, body)?;
         nothing_left(Kind::Grades, rest, body)?;
-        if raw.durable.get() > raw.verified.get() {
+        let (received, verified, durable) = (raw.received.get(), raw.verified.get(), raw.durable.get());
+        if durable > verified || verified > received {
             return Err(WireError::Field { kind: Kind::Grades, field: "order of grades" });
         }
-        Ok(Self { verified: raw.verified.get(), durable: raw.durable.get() })
+        Ok(Self { received, verified, durable })
     }
 
     pub(super) fn emit(self, out: &mut Writer<'_>) -> Result<(), WireError> {
-        out.put(GradesRaw { verified: self.verified.into(), durable: self.durable.into() }.as_bytes())
+        let raw = GradesRaw {
+            received: self.received.into(),
+            verified: self.verified.into(),
+            durable: self.durable.into(),
+        };
+        out.put(raw.as_bytes())
     }
 }
 
-/// All has been sent and verified: what the joiner must have.
+/// All of a task has been sent and verified: what the joiner must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Complete {
     /// Items.

@@ -91,6 +91,12 @@ pub trait Sink: Send {
     /// The transfer failed: nothing is published. What was staged may stay for a later run.
     fn abort(&mut self);
 
+    /// The application's own words to the provider once the state is published: at most
+    /// [`longhaul_core::wire::APP_REPLY_MAX`] bytes.
+    fn app_reply(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// A word about durability for the summary, if the file system does not promise it.
     fn caveat(&self) -> Option<&'static str> {
         None

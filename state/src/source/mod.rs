@@ -81,6 +81,18 @@ pub trait Source: Send + Sync {
     /// If the source can't be read, or holds what can't be sent.
     fn survey(&self, progress: &dyn Progress) -> Result<Survey, SourceError>;
 
+    /// What a joiner asks for, by the state's id and a selector of the application's own. Unless
+    /// overridden there is only the whole.
+    fn part(&self, state_id: &[u8], selector: &[u8]) -> Part {
+        if state_id.is_empty() && selector.is_empty() { Part::Whole } else { Part::None(Vec::new()) }
+    }
+
+    /// The application's own words about the state, for the joiner: at most
+    /// [`longhaul_core::wire::APP_META_MAX`] bytes. Asked for after the survey.
+    fn app_meta(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// Walks what was surveyed. Items are numbered 0, 1, 2, ... in the order of the walk, which is:
     /// files and streams; then links (each after its target) and directories (each after what it
     /// holds).
@@ -94,6 +106,17 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// If it can't be opened, or is no longer what `item` says.
     fn open(&self, item: &Item) -> Result<Box<dyn Content>, SourceError>;
+}
+
+/// What of a state a joiner gets.
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// This part.
+    Source(Arc<dyn Source>),
+    /// Nothing: there is no such part, or not for this joiner, with the application's reply (at most
+    /// [`longhaul_core::wire::APP_REPLY_MAX`] bytes).
+    None(Vec<u8>),
 }
 
 /// A walk over a source.

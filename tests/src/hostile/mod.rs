@@ -11,7 +11,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, Token, TransferId};
+use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, TaskId, Token, TransferId};
 use longhaul_core::integrity::{Integrity, crc32c};
 use longhaul_core::reason::{Reason, Side};
 use longhaul_core::session::capability;
@@ -74,7 +74,15 @@ impl Peer {
     /// Sends a frame whose body no encoder would write, with checksums that hold.
     pub fn raw(&mut self, kind: Kind, flags: Flags, item: u32, body: &[u8]) {
         let len = body.len() as u32;
-        let header = Header { kind, flags, len, item: ItemId(item), offset: 0, body_crc: crc32c(body) };
+        let header = Header {
+            kind,
+            flags,
+            task: TaskId(0),
+            len,
+            item: ItemId(item),
+            offset: 0,
+            body_crc: crc32c(body),
+        };
         self.bytes(&header.to_bytes());
         self.bytes(body);
     }
@@ -144,6 +152,7 @@ impl Peer {
         self.send(&Frame::Init(init()));
         let (header, body) = self.until(Kind::Welcome);
         let Ok(Frame::Welcome(welcome)) = Frame::parse(&header, &body) else { panic!("it is a Welcome") };
+        self.send(&Frame::Prepare { requests: 1 });
         self.send(&Frame::Request(request()));
         welcome.token
     }
@@ -154,8 +163,8 @@ impl Peer {
 pub const fn init() -> Init {
     Init {
         versions: (1, 1),
-        roles: Roles { provides: false, joins: true },
-        capabilities: capability::ALL,
+        roles: Roles::JOINER,
+        capabilities: capability::ALL & !capability::RESUME,
         member: MemberId([66; 16]),
         cluster: ClusterId([0; 16]),
         transfer: TransferId([9; 16]),
@@ -168,7 +177,9 @@ pub const fn init() -> Init {
 pub const fn welcome() -> Welcome {
     Welcome {
         version: 1,
-        capabilities: capability::ALL,
+        roles: Roles::PROVIDER,
+        // It does not resume: a session with it fails with its connection.
+        capabilities: capability::ALL & !capability::RESUME,
         member: MemberId([66; 16]),
         cluster: ClusterId([0; 16]),
         epoch: Epoch(0),
@@ -182,6 +193,7 @@ pub const fn request() -> Request<'static> {
     Request {
         integrity: Integrity::Crc32c,
         fresh: true,
+        agreed: false,
         lanes: 1,
         chunk: ChunkLen::DEFAULT,
         state_id: b"",
@@ -202,6 +214,7 @@ pub const fn small(items: u64, bytes: u64) -> Task<'static> {
         bytes: Some(bytes),
         allocated: bytes,
         snapshot: SnapshotId([1; 16]),
+        digest_members: 0,
         app_meta: b"",
     }
 }

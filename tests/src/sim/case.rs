@@ -21,6 +21,17 @@ pub(crate) struct Give {
     pub(crate) joiner: usize,
 }
 
+/// A session: all transfers between two hosts, whichever way they go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub(crate) dialler: usize,
+    pub(crate) listener: usize,
+    /// The transfers that the dialler gives, a task each.
+    pub(crate) gives: Vec<usize>,
+    /// Those that it takes.
+    pub(crate) takes: Vec<usize>,
+}
+
 /// How a case must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
@@ -57,6 +68,10 @@ pub struct Case {
     pub(crate) expected: Expected,
     /// At most so often may a plan be begun, all members together.
     pub(crate) attempts: Option<u64>,
+    /// A session that lost its connection goes on over a new one.
+    pub(crate) resume: bool,
+    /// After so many items a joiner makes durable what it has; 0: only at the end.
+    pub(crate) checkpoint_every: u64,
 }
 
 impl Default for Case {
@@ -80,6 +95,8 @@ impl Default for Case {
             calm: 2 * SECOND,
             expected: Expected::Published,
             attempts: None,
+            resume: true,
+            checkpoint_every: 0,
         }
     }
 }
@@ -95,6 +112,8 @@ impl Case {
         case.lanes = random.within(1, 3) as u16;
         case.reads = random.within(1, 4) as u8;
         case.old = random.one_in(3);
+        case.resume = !random.one_in(10);
+        case.checkpoint_every = if random.one_in(4) { random.within(1, 30) } else { 0 };
         case.wires = Wires {
             latency: random.pick(&[50_000, 500_000, 2 * MILLISECOND, 20 * MILLISECOND]),
             bandwidth: random.pick(&[1 << 20, 64 << 20, 1 << 30]),
@@ -121,7 +140,7 @@ impl Case {
             for _ in 0..extra {
                 let (a, b) = (random.below(self.members as u64), random.below(self.members as u64));
                 let give = Give { provider: a as usize, joiner: b as usize };
-                if a != b && !self.transfers.contains(&give) {
+                if a != b {
                     self.transfers.push(give);
                 }
             }
@@ -202,19 +221,51 @@ impl Case {
         format!("state{transfer}").into_bytes()
     }
 
-    /// The transfers that a host dials, each group one plan.
-    pub(crate) fn dialled_by(&self, host: usize) -> Vec<Vec<usize>> {
-        let all = self.transfers.iter().enumerate();
-        if self.joiner_dials {
-            let plan: Vec<usize> = all.filter(|(_, give)| give.joiner == host).map(|(n, _)| n).collect();
-            if plan.is_empty() { Vec::new() } else { vec![plan] }
-        } else {
-            all.filter(|(_, give)| give.provider == host).map(|(n, _)| vec![n]).collect()
+    /// The sessions, in the order of their first transfer, which also says who dials.
+    pub(crate) fn sessions(&self) -> Vec<Pair> {
+        let mut sessions: Vec<Pair> = Vec::new();
+        for (n, Give { provider, joiner }) in self.transfers.iter().copied().enumerate() {
+            let (dialler, listener) = if self.joiner_dials { (joiner, provider) } else { (provider, joiner) };
+            let ends = [(dialler, listener), (listener, dialler)];
+            let known = sessions.iter().position(|pair| ends.contains(&(pair.dialler, pair.listener)));
+            let at = known.unwrap_or_else(|| {
+                sessions.push(Pair { dialler, listener, gives: Vec::new(), takes: Vec::new() });
+                sessions.len() - 1
+            });
+            let pair = &mut sessions[at];
+            if pair.dialler == provider { &mut pair.gives } else { &mut pair.takes }.push(n);
         }
+        sessions
+    }
+
+    /// The sessions that a host dials, each group one plan: all from which it takes, and each other alone.
+    pub(crate) fn dialled_by(&self, host: usize) -> Vec<Vec<usize>> {
+        let sessions = self.sessions();
+        let own = sessions.iter().enumerate().filter(|(_, pair)| pair.dialler == host);
+        let (takes, gives): (Vec<_>, Vec<_>) = own.partition(|(_, pair)| !pair.takes.is_empty());
+        let one: Vec<usize> = takes.into_iter().map(|(n, _)| n).collect();
+        let mut plans: Vec<Vec<usize>> = gives.into_iter().map(|(n, _)| vec![n]).collect();
+        if !one.is_empty() {
+            plans.push(one);
+        }
+        plans
     }
 
     /// Plans of all members.
     pub(crate) fn plans(&self) -> u64 {
         (0..self.members).map(|host| self.dialled_by(host).len() as u64).sum()
+    }
+
+    /// Whether all that goes wrong is a connection that breaks, or a short silence: then a session that
+    /// both sides know goes on, and nothing fails.
+    pub(crate) fn is_gentle(&self) -> bool {
+        let gentle = |timed: &Timed| match timed.fault {
+            Fault::Cut { .. } => true,
+            Fault::Block { nanos, .. } | Fault::Sleep { nanos, .. } | Fault::Freeze { nanos, .. } => {
+                nanos < 5 * SECOND
+            }
+            _ => false,
+        };
+        self.resume && self.rates == Rates::default() && self.faults.iter().all(gentle)
     }
 }

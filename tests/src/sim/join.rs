@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use longhaul_core::id::{ItemId, Lane};
+use longhaul_core::id::{ItemId, Lane, TaskId};
 use longhaul_core::integrity::{Checksum, Integrity, ItemFold, RunHasher, RunSum};
-use longhaul_core::reason::{Phase, Reason};
-use longhaul_core::session::{Command, Receive};
+use longhaul_core::reason::{Phase, Reason, Side};
+use longhaul_core::session::{Command, Event, Receive};
 use longhaul_core::wire::Frame;
 use longhaul_state::item::Item;
+use longhaul_state::source::Survey;
 use longhaul_state::transfer::survey_of;
 
+use super::case::Case;
 use super::content::Piece;
 use super::disk::Ino;
 use super::lander::{Lander, Report, SinkOp};
@@ -41,9 +43,19 @@ struct Open {
     end: Option<(u64, Checksum)>,
 }
 
+/// One task: where it lands.
+struct Task {
+    survey: Survey,
+    lander: Lander,
+    synced: bool,
+    published: bool,
+}
+
 pub(crate) struct Join {
     integrity: Integrity,
-    lander: Lander,
+    tasks: Vec<Task>,
+    /// The task under way.
+    task: usize,
     reports: Vec<Report>,
     offered: Option<(ItemId, bool, u8, Item)>,
     eager: BTreeMap<ItemId, Eager>,
@@ -57,14 +69,21 @@ pub(crate) struct Join {
     pub(crate) waits: bool,
     /// Operations of the landing that were done.
     pub(crate) done: u64,
-    pub(crate) published: bool,
 }
 
 impl Join {
-    pub(crate) fn new(destination: &[u8], replace: bool, expected: Rc<State>, holder: u64) -> Self {
+    /// The half that takes these transfers, a task each.
+    pub(crate) fn new(case: &Case, transfers: &[usize], states: &[Rc<State>], holder: u64) -> Self {
+        let task = |(n, transfer): (usize, &usize)| {
+            let destination = Case::destination(*transfer);
+            let state = Rc::clone(&states[*transfer]);
+            let lander = Lander::new(&destination, case, state, n, holder);
+            Task { survey: Survey::default(), lander, synced: false, published: false }
+        };
         Self {
-            integrity: Integrity::None,
-            lander: Lander::new(destination, replace, expected, holder),
+            integrity: case.integrity,
+            tasks: transfers.iter().enumerate().map(task).collect(),
+            task: 0,
             reports: Vec::new(),
             offered: None,
             eager: BTreeMap::new(),
@@ -74,12 +93,34 @@ impl Join {
             durable: false,
             waits: false,
             done: 0,
-            published: false,
         }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.lander.is_idle()
+        self.tasks.iter().all(|task| task.lander.is_idle())
+    }
+
+    /// Every task is published.
+    pub(crate) fn has_published(&self) -> bool {
+        self.tasks.iter().all(|task| task.published)
+    }
+
+    /// What the machine tells people.
+    pub(crate) fn event(&mut self, event: &Event) {
+        match event {
+            Event::Streaming { side: Side::Joiner, task } => self.task = task.index(),
+            Event::Durable => (self.durable, self.waits) = (true, true),
+            _ => {}
+        }
+    }
+
+    /// A connection is closed: what had begun to come on it goes on nowhere.
+    pub(crate) fn lane_closed(&mut self, lane: Lane) {
+        self.runs.retain(|key, _| key.0 != lane);
+    }
+
+    fn lander(&mut self) -> &mut Lander {
+        &mut self.tasks[self.task].lander
     }
 
     /// Whether there is a buffer for what a data lane brings.
@@ -95,16 +136,15 @@ impl Join {
     /// A frame that the machine has just handled.
     pub(crate) fn frame(
         &mut self,
-        lane: Lane,
+        (lane, task): (Lane, TaskId),
         frame: &Frame<'_>,
         payload: Option<Piece>,
         machine: &mut Machine,
         io: &mut Io<'_>,
     ) {
         match frame {
-            Frame::Task(task) if !machine.is_over() => {
-                self.integrity = task.integrity;
-                self.lander.push(SinkOp::Begin { survey: survey_of(task), integrity: task.integrity });
+            Frame::Task(announced) if !machine.is_over() => {
+                self.tasks[task.index()].survey = survey_of(announced);
             }
             Frame::Offer { id, eager, attempt, item } => {
                 self.offered = Some((*id, *eager, *attempt, Item::from(item)));
@@ -112,7 +152,7 @@ impl Join {
             Frame::Data { id, offset, len, run_end, .. } => {
                 let Some(piece) = payload else { return };
                 let Some(receive) = machine.poll_receive(lane) else { return };
-                let wanted = machine.handle_payload(lane, *len, Some(piece.crc()), io.now);
+                let wanted = machine.handle_payload(lane, *len, Some(piece.crc()));
                 if let (true, Receive::Place(_)) = (wanted, receive) {
                     assert!(piece.broken == 0, "a broken payload was taken");
                     self.hash(lane, *id, *offset, *run_end, |hasher| {
@@ -178,20 +218,33 @@ impl Join {
         io.later(delay, Job::Wrote { id, file, offset, piece });
     }
 
-    pub(crate) fn command(&mut self, command: Command, machine: &mut Machine, io: &mut Io<'_>) {
+    pub(crate) fn command(
+        &mut self,
+        command: Command,
+        machine: &mut Machine,
+        said: &mut Said,
+        io: &mut Io<'_>,
+    ) {
         match command {
-            // The lander heard of the task with its frame; nothing is written for a hole.
-            Command::Begin | Command::Hole { .. } => {}
+            Command::Request { task } => {
+                said.encode(|out| (Lane::CONTROL, machine.handle_request(task, b"", b"", out)));
+            }
+            Command::Begin { task } => {
+                let Task { survey, lander, .. } = &mut self.tasks[task.index()];
+                lander.push(SinkOp::Begin { survey: *survey, integrity: self.integrity });
+            }
+            // Nothing is written for a hole.
+            Command::Hole { .. } => {}
             Command::Open { id } => {
                 let (offered, eager, attempt, item) = self.offered.take().expect("opens answer offers");
                 assert_eq!(offered, id, "commands are drained after every frame");
                 if !item.as_wire().what.has_content() {
                     let (pieces, checksum) = (Vec::new(), Checksum::None);
-                    self.lander.push(SinkOp::Put { id, item, pieces, size: 0, checksum });
+                    self.lander().push(SinkOp::Put { id, item, pieces, size: 0, checksum });
                 } else if eager {
                     self.eager.insert(id, Eager { attempt, item, pieces: Vec::new(), run: None });
                 } else {
-                    self.lander.push(SinkOp::Open { id, item: item.clone() });
+                    self.lander().push(SinkOp::Open { id, item: item.clone() });
                     let fold = Box::new(ItemFold::new(self.integrity));
                     self.open.insert(id, Open { attempt, item, file: None, fold, writes: 0, end: None });
                 }
@@ -208,11 +261,24 @@ impl Join {
                 self.runs.retain(|key, _| key.1 != id);
                 self.eager.remove(&id);
                 if self.open.remove(&id).is_some_and(|open| open.file.is_some()) {
-                    self.lander.push(SinkOp::Discard { id });
+                    self.lander().push(SinkOp::Discard { id });
                 }
             }
-            Command::SumUp => self.lander.push(SinkOp::SumUp),
-            Command::MakeDurable => self.lander.push(SinkOp::Sync),
+            Command::Rewind { id, to } => {
+                self.runs.retain(|key, _| key.1 != id);
+                let open = self.open.get_mut(&id).expect("what is rewound is open");
+                open.end = None;
+                open.fold.rewind(to).expect("what stays is in the fold");
+            }
+            Command::Continue { id, attempt } => {
+                if let Some(open) = self.open.get_mut(&id) {
+                    open.attempt = attempt;
+                }
+            }
+            Command::SumUp { task, .. } => self.tasks[task.index()].lander.push(SinkOp::SumUp),
+            Command::MakeDurable => {
+                self.tasks.iter_mut().for_each(|task| task.lander.push(SinkOp::Sync));
+            }
             other => panic!("{other:?} at a joiner"),
         }
     }
@@ -230,7 +296,7 @@ impl Join {
         let folded = eager.run.is_none_or(|run| fold.push(run).is_ok());
         if self.integrity == Integrity::None || folded && fold.finish(size) == Ok(expected) {
             let Eager { item, pieces, .. } = eager;
-            self.lander.push(SinkOp::Put { id, item, pieces, size, checksum: expected });
+            self.lander().push(SinkOp::Put { id, item, pieces, size, checksum: expected });
         } else {
             machine.handle_finished(id, false, io.now);
         }
@@ -242,9 +308,9 @@ impl Join {
         let (0, Some((size, expected))) = (open.writes, open.end) else { return };
         let open = self.open.remove(&id).expect("just looked");
         if self.integrity == Integrity::None || open.fold.finish(size) == Ok(expected) {
-            self.lander.push(SinkOp::Finish { id, item: open.item, size, checksum: expected });
+            self.lander().push(SinkOp::Finish { id, item: open.item, size, checksum: expected });
         } else {
-            self.lander.push(SinkOp::Discard { id });
+            self.lander().push(SinkOp::Discard { id });
             machine.handle_finished(id, false, io.now);
         }
     }
@@ -271,32 +337,43 @@ impl Join {
         }
     }
 
-    /// The operation of the landing machine that was in flight is done.
-    pub(crate) fn landing(&mut self, machine: &mut Machine, said: &mut Said, io: &mut Io<'_>) {
+    /// The operation of a task's landing machine that was in flight is done.
+    pub(crate) fn landing(&mut self, task: usize, machine: &mut Machine, said: &mut Said, io: &mut Io<'_>) {
         let mut reports = std::mem::take(&mut self.reports);
-        self.lander.done(&mut reports, io);
+        self.tasks[task].lander.done(&mut reports, io);
+        self.report(task, &mut reports, machine, said, io);
         self.reports = reports;
-        self.report(machine, said, io);
     }
 
-    /// Begins what the landing machine is asked for, and hands on what it says.
+    /// Begins what the landing machines are asked for, and hands on what they say.
     pub(crate) fn pump(&mut self, machine: &mut Machine, said: &mut Said, io: &mut Io<'_>) -> bool {
-        let mut reports = std::mem::take(&mut self.reports);
-        self.lander.pump(&mut reports, io);
-        self.reports = reports;
-        self.report(machine, said, io)
+        let mut moved = false;
+        for task in 0..self.tasks.len() {
+            let mut reports = std::mem::take(&mut self.reports);
+            self.tasks[task].lander.pump(&mut reports, io);
+            moved |= self.report(task, &mut reports, machine, said, io);
+            self.reports = reports;
+        }
+        moved
     }
 
-    fn report(&mut self, machine: &mut Machine, said: &mut Said, io: &Io<'_>) -> bool {
-        let reports = std::mem::take(&mut self.reports);
+    fn report(
+        &mut self,
+        at: usize,
+        reports: &mut Vec<Report>,
+        machine: &mut Machine,
+        said: &mut Said,
+        io: &Io<'_>,
+    ) -> bool {
         let some = !reports.is_empty();
-        for report in reports {
+        let task = TaskId(at as u16);
+        for report in reports.drain(..) {
             match report {
                 Report::Worked => {
                     self.done += 1;
                     machine.handle_work(1, io.now);
                 }
-                Report::Begun => machine.handle_begun(io.now),
+                Report::Begun => machine.handle_begun(task, io.now),
                 Report::Opened { id, file } => {
                     if let Some(open) = self.open.get_mut(&id) {
                         open.file = Some(file);
@@ -304,11 +381,26 @@ impl Join {
                     }
                 }
                 Report::Landed { id } => machine.handle_finished(id, true, io.now),
-                Report::Summed { items, bytes, root } => machine.handle_root(items, bytes, root, io.now),
-                Report::Synced => machine.handle_durable(io.now),
+                Report::DurableBefore { id } => {
+                    // A checkpoint that ends when the next task has begun says nothing about that one.
+                    if at == self.task {
+                        machine.handle_durable_before(id, io.now);
+                    }
+                }
+                Report::Summed { items, bytes, root } => {
+                    machine.handle_root(Side::Joiner, task, (items, bytes, root), io.now);
+                }
+                Report::Synced => {
+                    self.tasks[at].synced = true;
+                    if self.tasks.iter().all(|task| task.synced) {
+                        machine.handle_durable(io.now);
+                    }
+                }
                 Report::Published => {
-                    self.published = true;
-                    said.encode(|out| (Lane::CONTROL, machine.handle_installed(b"", out)));
+                    self.tasks[at].published = true;
+                    if self.has_published() {
+                        said.encode(|out| (Lane::CONTROL, machine.handle_installed(b"", out)));
+                    }
                 }
                 Report::Failed(error) => said.fail(machine, error.reason(), machine.phase()),
             }
@@ -318,15 +410,15 @@ impl Join {
 
     /// The plan installs.
     pub(crate) fn publish(&mut self) {
-        self.lander.push(SinkOp::Publish);
+        self.tasks.iter_mut().for_each(|task| task.lander.push(SinkOp::Publish));
     }
 
     /// The session is over, and this half has nothing more to hope for.
     pub(crate) fn give_up(&mut self) {
         self.eager.clear();
         self.open.clear();
-        if !self.lander.is_published() {
-            self.lander.abort();
+        for task in self.tasks.iter_mut().filter(|task| !task.lander.is_published()) {
+            task.lander.abort();
         }
     }
 }

@@ -6,6 +6,7 @@
 //! - Without faults everything succeeds at the first attempt.
 //! - Nobody breaks the protocol, unless bits were flipped; memory stays bounded.
 
+use longhaul_core::id::ItemId;
 use longhaul_state::item::What;
 
 use super::disk::{Disk, Ino, Kind, View};
@@ -92,6 +93,19 @@ fn compare_item(
 pub(crate) fn assert_holds(disk: &Disk, root: Ino, view: View, state: &State, staged: bool, words: &str) {
     if let Err(what) = compare(disk, root, view, state, staged) {
         panic!("{words}: {what}");
+    }
+}
+
+/// A power cut can't take the items before `before` any more.
+pub(crate) fn assert_durable_before(disk: &Disk, root: Ino, state: &State, before: ItemId) {
+    for entry in &state.items[..before.0 as usize] {
+        let name = &entry.item.name;
+        let found = disk.resolve(root, name.as_bytes(), View::Disk);
+        let found = found.ok_or_else(|| "missing".to_owned());
+        let compared = found.and_then(|ino| compare_item(disk, root, ino, View::Disk, state, entry, true));
+        if let Err(what) = compared {
+            panic!("claimed durable before {before}, and a power cut would take it: {name}: {what}");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A joiner's landing: the real machine of `longhaul-state`, its operations carried out on the model
 //! disk one after another, each in its own time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use longhaul_core::id::ItemId;
@@ -12,6 +12,7 @@ use longhaul_state::root::RootBuilder;
 use longhaul_state::sink::{SinkError, SinkErrorKind};
 use longhaul_state::source::Survey;
 
+use super::case::Case;
 use super::content::Piece;
 use super::disk::{Disk, Ino, View};
 use super::executor::{Errors, Executor};
@@ -22,12 +23,33 @@ use super::state::State;
 /// One call to the sink.
 #[derive(Debug)]
 pub(crate) enum SinkOp {
-    Begin { survey: Survey, integrity: Integrity },
-    Open { id: ItemId, item: Item },
-    Finish { id: ItemId, item: Item, size: u64, checksum: Checksum },
-    Put { id: ItemId, item: Item, pieces: Vec<Piece>, size: u64, checksum: Checksum },
-    Discard { id: ItemId },
+    Begin {
+        survey: Survey,
+        integrity: Integrity,
+    },
+    Open {
+        id: ItemId,
+        item: Item,
+    },
+    Finish {
+        id: ItemId,
+        item: Item,
+        size: u64,
+        checksum: Checksum,
+    },
+    Put {
+        id: ItemId,
+        item: Item,
+        pieces: Vec<Piece>,
+        size: u64,
+        checksum: Checksum,
+    },
+    Discard {
+        id: ItemId,
+    },
     SumUp,
+    /// Makes durable what came so far, in the middle of everything.
+    Checkpoint,
     Sync,
     Publish,
     CleanUp,
@@ -38,16 +60,32 @@ pub(crate) enum SinkOp {
 #[derive(Debug)]
 pub(crate) enum Report {
     Begun,
-    Opened { id: ItemId, file: Ino },
-    Landed { id: ItemId },
-    Summed { items: u64, bytes: u64, root: Root },
+    Opened {
+        id: ItemId,
+        file: Ino,
+    },
+    Landed {
+        id: ItemId,
+    },
+    Summed {
+        items: u64,
+        bytes: u64,
+        root: Root,
+    },
+    /// An operation is done.
     Worked,
+    /// Items before this one are durable.
+    DurableBefore {
+        id: ItemId,
+    },
     Synced,
     Published,
     Failed(SinkError),
 }
 
 pub(crate) struct Lander {
+    /// Which of the session's tasks this is.
+    task: usize,
     landing: Landing,
     executor: Executor,
     root: RootBuilder,
@@ -57,12 +95,25 @@ pub(crate) struct Lander {
     destination: Box<[u8]>,
     /// What must be there in the end.
     expected: Rc<State>,
+    /// Items that have landed: all before the first, and these.
+    landed: (u32, BTreeSet<ItemId>),
+    /// How many had when the checkpoint under way began.
+    claim: u32,
+    /// After so many items there is a checkpoint; 0: none.
+    checkpoint_every: u64,
 }
 
 impl Lander {
-    pub(crate) fn new(destination: &[u8], replace: bool, expected: Rc<State>, holder: u64) -> Self {
+    pub(crate) fn new(
+        destination: &[u8],
+        case: &Case,
+        expected: Rc<State>,
+        task: usize,
+        holder: u64,
+    ) -> Self {
         Self {
-            landing: Landing::new(LandingOptions { replace, ..LandingOptions::default() }),
+            task,
+            landing: Landing::new(LandingOptions { replace: case.replace, ..LandingOptions::default() }),
             executor: Executor::new(destination, holder),
             root: RootBuilder::new(Integrity::None),
             queue: VecDeque::new(),
@@ -70,6 +121,9 @@ impl Lander {
             in_flight: None,
             destination: destination.into(),
             expected,
+            landed: (0, BTreeSet::new()),
+            claim: 0,
+            checkpoint_every: case.checkpoint_every,
         }
     }
 
@@ -100,7 +154,7 @@ impl Lander {
                 let op = op.clone();
                 let time = io.random.below(if matters(&op) { 3_000_000 } else { 150_000 });
                 self.in_flight = Some((id, op));
-                io.later(time, Job::Landing);
+                io.later(time, Job::Landing { task: self.task });
                 return;
             }
             self.settle(reports, io);
@@ -136,7 +190,10 @@ impl Lander {
             SinkOp::Put { id, item, .. } => self.landing.put(*id, item),
             SinkOp::Discard { id } => self.landing.discard(*id),
             SinkOp::SumUp => {}
-            SinkOp::Sync => self.landing.sync(),
+            SinkOp::Checkpoint | SinkOp::Sync => {
+                self.claim = self.landed.0;
+                self.landing.sync();
+            }
             SinkOp::Publish => self.landing.publish(),
             SinkOp::CleanUp => self.landing.clean_up(),
             SinkOp::Abort => self.landing.abort(),
@@ -164,9 +221,18 @@ impl Lander {
             SinkOp::Finish { id, item, size, checksum } | SinkOp::Put { id, item, size, checksum, .. } => {
                 let added = self.root.add(id, &item, size, &checksum);
                 reports.push(match added {
-                    Ok(()) => Report::Landed { id },
+                    Ok(()) => {
+                        self.note_landed(id);
+                        Report::Landed { id }
+                    }
                     Err(_) => Report::Failed(SinkError::item(item.name, SinkErrorKind::NoSuchLink)),
                 });
+            }
+            SinkOp::Checkpoint => {
+                let root = self.executor.root().expect("what came is staged");
+                let id = ItemId(self.claim);
+                judge::assert_durable_before(io.disk, root, &self.expected, id);
+                reports.push(Report::DurableBefore { id });
             }
             SinkOp::Sync => {
                 self.assert_durable(io.disk);
@@ -179,6 +245,20 @@ impl Lander {
             }
             SinkOp::Abort => self.executor.close(io.locks),
             SinkOp::Discard { .. } | SinkOp::CleanUp | SinkOp::SumUp => {}
+        }
+    }
+
+    fn note_landed(&mut self, id: ItemId) {
+        let (next, ahead) = &mut self.landed;
+        ahead.insert(id);
+        while ahead.remove(&ItemId(*next)) {
+            *next += 1;
+        }
+        let count = u64::from(*next) + ahead.len() as u64;
+        // At the end everything is made durable anyway.
+        let is_last = count == self.expected.items.len() as u64;
+        if self.checkpoint_every > 0 && count.is_multiple_of(self.checkpoint_every) && !is_last {
+            self.queue.push_back(SinkOp::Checkpoint);
         }
     }
 

@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
-use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, Token, TransferId};
+use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, TaskId, Token, TransferId};
+use longhaul_core::integrity::Checksum;
 use longhaul_core::plan::{self, Plan};
 use longhaul_core::reason::Side;
-use longhaul_core::session::Config;
+use longhaul_core::session::{Config, SessionError, capability, refusal};
 use longhaul_core::time::Instant;
-use longhaul_core::wire::{FRAME_MAX, Frame};
+use longhaul_core::wire::{FRAME_MAX, Frame, Init, Roles};
 
 use super::agenda::{Agenda, Event};
 use super::case::Case;
@@ -20,7 +21,7 @@ use super::inbox::Inbox;
 use super::join::Join;
 use super::network::{Network, Segment};
 use super::provide::Provide;
-use super::session::{Role, Session};
+use super::session::{Session, Setup};
 use super::state::State;
 use super::trace::Trace;
 use super::{HANDSHAKE, Random, STALL};
@@ -32,14 +33,37 @@ pub(crate) const SESSIONS: usize = 8;
 #[derive(Debug)]
 pub(crate) enum Job {
     Tick,
-    Dialled { lane: Lane, connection: Option<usize> },
-    Grace { lane: Lane },
+    /// The dial of a lane, begun when so many connections had been lost, came through or did not.
+    Dialled {
+        lane: Lane,
+        redials: u64,
+        connection: Option<usize>,
+    },
+    Grace {
+        lane: Lane,
+        connection: usize,
+    },
     Linger,
-    Surveyed,
-    Read { lane: Lane },
-    Closed { id: ItemId },
-    Landing,
-    Wrote { id: ItemId, file: Ino, offset: u64, piece: Piece },
+    Surveyed {
+        task: TaskId,
+    },
+    Read {
+        lane: Lane,
+    },
+    Closed {
+        id: ItemId,
+        size: u64,
+        checksum: Checksum,
+    },
+    Landing {
+        task: usize,
+    },
+    Wrote {
+        id: ItemId,
+        file: Ino,
+        offset: u64,
+        piece: Piece,
+    },
 }
 
 /// All of the world that a member can touch.
@@ -72,20 +96,20 @@ impl Io<'_> {
     }
 
     /// Dials another host: through, once its packets pass both ways, or given up.
-    pub(crate) fn dial(&mut self, lane: Lane, host: usize) {
+    pub(crate) fn dial(&mut self, lane: Lane, redials: u64, host: usize) {
         let now = self.agenda.now();
         let there = self.network.blocked_until(self.host, host, now).unwrap_or(now);
         let back = self.network.blocked_until(host, self.host, now).unwrap_or(now);
         let through = there.max(back) + self.network.latency(self.random) + self.network.latency(self.random);
         let give_up = now + HANDSHAKE.as_nanos() as u64;
         if through > give_up {
-            return self.at(give_up, Job::Dialled { lane, connection: None });
+            return self.at(give_up, Job::Dialled { lane, redials, connection: None });
         }
         if !self.network.is_up(host) {
-            return self.at(through, Job::Dialled { lane, connection: None });
+            return self.at(through, Job::Dialled { lane, redials, connection: None });
         }
         let connection = self.network.connect(self.host, host);
-        self.at(through, Job::Dialled { lane, connection: Some(connection) });
+        self.at(through, Job::Dialled { lane, redials, connection: Some(connection) });
     }
 }
 
@@ -118,16 +142,26 @@ impl Member {
         }
     }
 
-    fn config(&self, side: Side, transfer: usize, io: &mut Io<'_>) -> Config {
+    /// What a session of the case is for this side: `dials` says which one it is.
+    fn setup(&self, number: usize, plan: (usize, usize), dials: bool, io: &mut Io<'_>) -> Setup {
+        let of = &self.case.sessions()[number];
+        let (peer, gives, takes) =
+            if dials { (of.listener, &of.gives, &of.takes) } else { (of.dialler, &of.takes, &of.gives) };
         let mut name = random_id(io.random);
-        name[0] = transfer as u8;
-        Config {
-            side,
+        name[0] = number as u8;
+        let config = Config {
+            roles: Roles { provides: !gives.is_empty(), joins: !takes.is_empty() },
+            requests: takes.len() as u16,
             member: self.id,
             cluster: ClusterId::default(),
             transfer: TransferId(name),
             epoch: Epoch(0),
             token: Token(random_id(io.random)),
+            capabilities: if self.case.resume {
+                capability::ALL
+            } else {
+                capability::ALL & !capability::RESUME
+            },
             integrity: self.case.integrity,
             lanes: self.case.lanes,
             chunk: self.case.chunk,
@@ -135,39 +169,36 @@ impl Member {
             max_retries: 3,
             stall_timeout: STALL,
             handshake_timeout: HANDSHAKE,
+            seed: io.random.next(),
+        };
+        let states = gives.iter().map(|transfer| Rc::clone(&self.states[*transfer])).collect();
+        let holder = io.incarnation << 32 | io.session as u64;
+        Setup {
+            config,
+            number,
+            plan,
+            peer,
+            provide: config.roles.provides.then(|| Provide::new(states, self.case.integrity)),
+            join: config.roles.joins.then(|| Join::new(&self.case, takes, &self.states, holder)),
         }
     }
 
-    fn role(&self, side: Side, transfer: usize, io: &Io<'_>) -> Role {
-        let state = Rc::clone(&self.states[transfer]);
-        match side {
-            Side::Provider => Role::Provide(Provide::new(state, self.case.integrity)),
-            Side::Joiner => {
-                let destination = Case::destination(transfer);
-                let holder = io.incarnation << 32 | io.session as u64;
-                Role::Join(Join::new(&destination, self.case.replace, state, holder))
-            }
-        }
+    /// Whether anything of these sessions is still under way.
+    pub(crate) fn is_busy(&self, numbers: &[usize]) -> bool {
+        self.sessions.iter().any(|session| numbers.contains(&session.number()) && !session.is_over())
     }
 
-    /// Whether anything of these transfers is still under way.
-    pub(crate) fn is_busy(&self, transfers: &[usize]) -> bool {
-        self.sessions.iter().any(|session| transfers.contains(&session.transfer) && !session.is_over())
-    }
-
-    /// Begins a plan of these transfers, all dialled by this side.
-    pub(crate) fn run(&mut self, side: Side, transfers: &[usize], io: &mut Io<'_>) {
+    /// Begins a plan of these sessions, all dialled by this side.
+    pub(crate) fn run(&mut self, numbers: &[usize], io: &mut Io<'_>) {
         self.attempts += 1;
-        self.plans.push(Plan::new(transfers.len()));
-        let plan = self.plans.len() - 1;
-        for &transfer in transfers {
+        let (plan, mut place) = (self.plans.len(), 0);
+        for &number in numbers {
             io.session = self.sessions.len();
-            let give = self.case.transfers[transfer];
-            let peer = if side == Side::Joiner { give.provider } else { give.joiner };
-            let config = self.config(side, transfer, io);
-            let role = self.role(side, transfer, io);
-            self.sessions.push(Session::dial(config, transfer, plan, role, peer, io));
+            let setup = self.setup(number, (plan, place), true, io);
+            place += usize::from(setup.join.is_some());
+            self.sessions.push(Session::dial(setup, io));
         }
+        self.plans.push(Plan::new(place));
     }
 
     /// Whether what comes on a connection can be taken now.
@@ -217,28 +248,11 @@ impl Member {
 
     /// The first frame of a connection that came in.
     fn greet(&mut self, connection: usize, end: usize, frame: &Frame<'_>, inbox: Inbox, io: &mut Io<'_>) {
-        let peer = io.network.host(connection, 1 - end);
-        match frame {
-            Frame::Init(init) => {
-                let transfer = usize::from(init.transfer.0[0]);
-                let side = if self.case.joiner_dials { Side::Provider } else { Side::Joiner };
-                io.session = self.sessions.len();
-                let config = self.config(side, transfer, io);
-                let role = self.role(side, transfer, io);
-                let plan = self.plans.len();
-                match Session::accept(config, transfer, plan, role, peer, init, io) {
-                    Ok(session) => {
-                        self.plans.push(Plan::new(1));
-                        self.sessions.push(session);
-                        let at = io.session;
-                        self.sessions[at].lane_up(Lane::CONTROL, connection, end, inbox, io);
-                        self.settle(at, io);
-                    }
-                    Err(_) => io.network.close(connection, end, io.random, io.agenda),
-                }
-            }
+        let refused = match frame {
+            Frame::Init(init) if init.epoch > Epoch(0) => self.resume(connection, end, init, inbox, io),
+            Frame::Init(init) => self.accept(connection, end, init, inbox, io),
             Frame::Attach(attach) => {
-                let known = self.sessions.iter().position(|session| session.token() == attach.token);
+                let known = self.sessions.iter().position(|session| session.admits(attach.token));
                 match known {
                     Some(session) => {
                         io.session = session;
@@ -247,9 +261,53 @@ impl Member {
                     }
                     None => io.network.close(connection, end, io.random, io.agenda),
                 }
+                return;
             }
-            _ => io.network.close(connection, end, io.random, io.agenda),
+            _ => return io.network.close(connection, end, io.random, io.agenda),
+        };
+        if let Err(error) = refused {
+            let len = refusal(&error, Side::Provider, io.scratch);
+            let words = Segment::Bytes(io.scratch[..len].to_vec());
+            io.network.send(connection, end, words, io.random, io.agenda);
+            io.network.close(connection, end, io.random, io.agenda);
         }
+    }
+
+    fn accept(
+        &mut self,
+        connection: usize,
+        end: usize,
+        init: &Init,
+        inbox: Inbox,
+        io: &mut Io<'_>,
+    ) -> Result<(), SessionError> {
+        io.session = self.sessions.len();
+        let setup = self.setup(usize::from(init.transfer.0[0]), (self.plans.len(), 0), false, io);
+        let plan = Plan::new(usize::from(setup.join.is_some()));
+        self.sessions.push(Session::accept(setup, init, io)?);
+        self.plans.push(plan);
+        let at = io.session;
+        self.sessions[at].lane_up(Lane::CONTROL, connection, end, inbox, io);
+        self.settle(at, io);
+        Ok(())
+    }
+
+    /// The dialler of a session that lost its connection is here again.
+    fn resume(
+        &mut self,
+        connection: usize,
+        end: usize,
+        init: &Init,
+        inbox: Inbox,
+        io: &mut Io<'_>,
+    ) -> Result<(), SessionError> {
+        let known = self.sessions.iter().position(|session| session.is_of(init.transfer));
+        let session = known.ok_or(SessionError::Gone)?;
+        io.session = session;
+        let token = Token(random_id(io.random));
+        self.sessions[session].resume(init, token, (connection, end), inbox, io)?;
+        self.settle(session, io);
+        Ok(())
     }
 
     /// A connection has ended.
@@ -275,10 +333,12 @@ impl Member {
     pub(crate) fn work(&mut self, session: usize, job: Job, io: &mut Io<'_>) {
         io.session = session;
         match job {
-            Job::Dialled { lane, connection: Some(connection) } if !io.network.is_broken(connection) => {
-                self.sessions[session].lane_up(lane, connection, 0, Inbox::default(), io);
+            Job::Dialled { lane, redials, connection: Some(connection) }
+                if !io.network.is_broken(connection) =>
+            {
+                self.sessions[session].dialled(lane, redials, connection, io);
             }
-            Job::Dialled { lane, .. } => self.sessions[session].not_dialled(lane, io),
+            Job::Dialled { lane, redials, .. } => self.sessions[session].not_dialled(lane, redials, io),
             job => self.sessions[session].work(job, io),
         }
         self.settle(session, io);
@@ -286,22 +346,18 @@ impl Member {
 
     /// What a session's step means for its plan: the plan alone installs.
     fn settle(&mut self, session: usize, io: &mut Io<'_>) {
-        let (plan, side) = (self.sessions[session].plan, self.sessions[session].side());
-        if side == Side::Provider {
-            return;
-        }
-        let members: Vec<usize> =
-            (0..self.sessions.len()).filter(|other| self.sessions[*other].plan == plan).collect();
-        let at = members.iter().position(|other| *other == session).expect("it is one of them");
-        let Role::Join(join) = &mut self.sessions[session].role else { return };
+        let (plan, place) = self.sessions[session].plan();
+        let Some(join) = self.sessions[session].join() else { return };
         if std::mem::take(&mut join.durable) {
-            self.plans[plan].handle_durable(at);
+            self.plans[plan].handle_durable(place);
         }
         if self.sessions[session].failure().is_some() {
             self.plans[plan].handle_failed();
         }
-        let published = |session: &Session| matches!(&session.role, Role::Join(join) if join.published);
-        let all = members.iter().all(|other| published(&self.sessions[*other]));
+        let members: Vec<usize> = (0..self.sessions.len())
+            .filter(|other| self.sessions[*other].plan().0 == plan && self.sessions[*other].join().is_some())
+            .collect();
+        let all = members.iter().all(|other| self.sessions[*other].claims(Side::Joiner));
         if all && self.plans[plan].state() == plan::State::Installing {
             self.plans[plan].handle_installed();
         }

@@ -67,6 +67,7 @@ fn smaller(case: &Case) -> Vec<Case> {
     propose(&|case| case.lanes = 1);
     propose(&|case| case.reads = 1);
     propose(&|case| case.old = false);
+    propose(&|case| case.checkpoint_every = 0);
     propose(&|case| {
         // From none to some checksum would be no smaller.
         if case.integrity == Integrity::Blake3 {

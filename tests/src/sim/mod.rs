@@ -61,6 +61,12 @@ pub struct Outcome {
     pub attempts: u64,
     /// Items sent again.
     pub retries: u64,
+    /// Connections replaced, each side counted.
+    pub resumed: u64,
+    /// Data lanes that died alone, each side counted.
+    pub lanes_lost: u64,
+    /// Sessions that ended without knowing the joiner's verdict.
+    pub unconfirmed: u64,
     /// Sessions that failed, each side counted.
     pub failures: u64,
     /// Events.

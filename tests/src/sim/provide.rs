@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use longhaul_core::id::{ItemId, Lane, SnapshotId};
+use longhaul_core::id::{ItemId, Lane, SnapshotId, TaskId};
 use longhaul_core::integrity::{Checksum, Integrity, ItemFold, RUN_LEN, RunHasher};
-use longhaul_core::session::{Command, Payload, ReadPiece, State as Stage, Totals};
+use longhaul_core::session::{Command, Payload, ReadPiece, Totals};
 use longhaul_core::wire::FRAME_MAX;
+use longhaul_state::item::What;
 use longhaul_state::source::Shape;
 
 use super::content::Piece;
@@ -17,35 +18,47 @@ use super::state::State;
 /// Bytes of buffers: with as many read and not sent, reads wait.
 const POOL: u64 = 4 << 20;
 
+/// An item that is being read, or may be read again.
+struct Reading {
+    /// The sums of the runs that were read, at whatever attempt.
+    fold: ItemFold,
+    /// Its size and checksum, once it was read whole.
+    closed: Option<(u64, Checksum)>,
+}
+
 pub(crate) struct Provide {
-    state: Rc<State>,
+    /// What is given: a task each.
+    states: Vec<Rc<State>>,
     integrity: Integrity,
-    /// Pieces read, waiting for their header.
-    waiting: [VecDeque<(ItemId, u64, Piece)>; LANES],
+    /// The task under way.
+    task: usize,
+    /// Its next item; none while no task is walked.
+    next: Option<usize>,
+    again: VecDeque<ItemId>,
+    readings: BTreeMap<ItemId, Reading>,
+    /// The runs that lanes are reading.
+    runs: BTreeMap<(usize, ItemId), RunHasher>,
     /// Reads of one lane are answered in order: item, offset, length.
     reads: [VecDeque<(ItemId, u64, u32)>; LANES],
     /// When a lane's last read comes back.
     busy: [u64; LANES],
-    folds: BTreeMap<ItemId, ItemFold>,
-    runs: BTreeMap<(usize, ItemId), RunHasher>,
-    next: usize,
-    ended: bool,
-    again: VecDeque<ItemId>,
+    /// Pieces read, waiting for their header.
+    waiting: [VecDeque<(ItemId, u64, Piece)>; LANES],
 }
 
 impl Provide {
-    pub(crate) fn new(state: Rc<State>, integrity: Integrity) -> Self {
+    pub(crate) fn new(states: Vec<Rc<State>>, integrity: Integrity) -> Self {
         Self {
-            state,
+            states,
             integrity,
-            waiting: Default::default(),
+            task: 0,
+            next: None,
+            again: VecDeque::new(),
+            readings: BTreeMap::new(),
+            runs: BTreeMap::new(),
             reads: Default::default(),
             busy: [0; LANES],
-            folds: BTreeMap::new(),
-            runs: BTreeMap::new(),
-            next: 0,
-            ended: false,
-            again: VecDeque::new(),
+            waiting: Default::default(),
         }
     }
 
@@ -54,47 +67,84 @@ impl Provide {
         self.waiting.iter().flatten().map(|(.., piece)| piece.len).sum()
     }
 
+    /// What was read for the lane and not sent is not sent any more.
+    pub(crate) fn lane_closed(&mut self, lane: Lane) {
+        self.waiting[lane.index()].clear();
+    }
+
+    /// What was to be offered again will be named again.
+    pub(crate) fn disconnected(&mut self) {
+        self.again.clear();
+    }
+
+    fn reading(&mut self, id: ItemId) -> &mut Reading {
+        let integrity = self.integrity;
+        let fresh = || Reading { fold: ItemFold::new(integrity), closed: None };
+        self.readings.entry(id).or_insert_with(fresh)
+    }
+
     pub(crate) fn command(&mut self, command: Command, machine: &mut Machine, io: &mut Io<'_>) {
         let delay = 1 + io.random.below(500_000);
         match command {
-            Command::Forget { .. } => {}
-            Command::Survey => io.later(delay, Job::Surveyed),
+            Command::Survey { task } => io.later(delay, Job::Surveyed { task }),
+            Command::Walk { task } => {
+                (self.task, self.next) = (task.index(), Some(0));
+                self.again.clear();
+                self.readings.clear();
+                self.runs.clear();
+            }
             Command::Read { lane, id, offset, len, .. } => {
-                self.folds.entry(id).or_insert_with(|| ItemFold::new(self.integrity));
+                self.reading(id);
                 let busy = &mut self.busy[lane.index()];
                 *busy = (*busy).max(io.agenda.now()) + delay;
                 self.reads[lane.index()].push_back((id, offset, len));
                 io.at(*busy, Job::Read { lane });
             }
-            Command::Close { id } => io.later(delay, Job::Closed { id }),
+            Command::Close { id } => {
+                let (size, checksum) = self.close(id);
+                io.later(delay, Job::Closed { id, size, checksum });
+            }
             Command::Reoffer { id } => {
-                self.folds.remove(&id);
                 self.runs.retain(|key, _| key.1 != id);
+                // A stream is read from its start again.
+                if self.states[self.task].items[id.0 as usize].item.what == What::Stream {
+                    self.readings.remove(&id);
+                }
                 self.again.push_back(id);
             }
-            Command::SumUp => {
-                let builder = self.state.root(self.integrity);
+            Command::Skipped { id, size, checksum } => {
+                let entry = &self.states[self.task].items[id.0 as usize];
+                assert_eq!((size, checksum), (entry.content.size, entry.checksum), "the joiner has another");
+            }
+            Command::Forget { before } => {
+                self.readings.retain(|id, _| *id >= before);
+                self.again.retain(|id| *id >= before);
+            }
+            Command::SumUp { side, task } => {
+                let builder = self.states[task.index()].root(self.integrity);
                 let (items, bytes) = builder.totals();
-                machine.handle_root(items, bytes, builder.finish(), io.now);
+                machine.handle_root(side, task, (items, bytes, builder.finish()), io.now);
             }
             other => panic!("{other:?} at a provider"),
         }
     }
 
-    pub(crate) fn surveyed(&self, machine: &mut Machine, said: &mut Said, io: &Io<'_>) {
+    pub(crate) fn surveyed(&self, task: TaskId, machine: &mut Machine, said: &mut Said, io: &Io<'_>) {
+        let state = &self.states[task.index()];
         let totals = Totals {
-            shape: match self.state.shape {
+            shape: match state.shape {
                 Shape::Directory => 0,
                 Shape::File => 1,
                 Shape::Stream => 2,
             },
-            items: self.state.items.len() as u64,
-            bytes: (self.state.shape != Shape::Stream).then_some(self.state.bytes),
-            allocated: self.state.bytes,
+            items: state.items.len() as u64,
+            bytes: (state.shape != Shape::Stream).then_some(state.bytes),
+            allocated: state.bytes,
             snapshot: SnapshotId::default(),
+            digest_members: 0,
             app_meta: b"sim",
         };
-        said.encode(|out| (Lane::CONTROL, machine.handle_surveyed(&totals, io.now, out)));
+        said.encode(|out| (Lane::CONTROL, machine.handle_surveyed(task, &totals, io.now, out)));
     }
 
     /// The oldest read of a lane comes back; `false` if it failed.
@@ -107,52 +157,62 @@ impl Provide {
         if io.random.one_in(io.rates.read_errors) {
             return false;
         }
-        let content = &self.state.items[id.0 as usize].content;
+        let content = &self.states[self.task].items[id.0 as usize].content;
         if offset == content.size {
-            machine.handle_read(lane, id, offset, ReadPiece::End, io.now);
+            let _ = machine.handle_read(lane, id, offset, ReadPiece::End, io.now);
             return true;
         }
         let run_end = ((offset / RUN_LEN + 1) * RUN_LEN).min(content.size);
         let key = (lane.index(), id);
-        if self.runs.get(&key).is_none_or(|hasher| hasher.next_offset() != offset) {
+        if self.runs.get(&key).is_none_or(|hasher| hasher.next_offset() != offset)
+            && offset.is_multiple_of(RUN_LEN)
+        {
             self.runs.insert(key, RunHasher::new(self.integrity, offset));
         }
-        let hasher = self.runs.get_mut(&key).expect("it was just made");
-        let piece = match content.read(offset, len.into()) {
-            Ok(piece) => {
-                piece.slices(|bytes, crc| hasher.update(bytes, crc));
-                self.waiting[lane.index()].push_back((id, offset, piece));
-                ReadPiece::Data { len: piece.len as u32, crc: Some(piece.crc()) }
+        // Of an attempt that was given up in the middle of a run nothing is hashed.
+        let hasher = self.runs.get_mut(&key).filter(|hasher| hasher.next_offset() == offset);
+        let found = content.read(offset, len.into());
+        let hole = found.err().map_or(0, |hole| hole.min(run_end - offset));
+        if let Some(hasher) = hasher {
+            match found {
+                Ok(piece) => piece.slices(|bytes, crc| hasher.update(bytes, crc)),
+                Err(_) => hasher.update_hole(hole),
             }
-            Err(hole) => {
-                let len = hole.min(run_end - offset);
-                hasher.update_hole(len);
-                ReadPiece::Hole { len }
-            }
-        };
-        if hasher.next_offset() == run_end {
-            let hasher = self.runs.remove(&key).expect("it is there");
-            if let (Some(sum), Some(fold)) = (hasher.finish(), self.folds.get_mut(&id)) {
-                fold.push(sum).expect("each run is read once an attempt");
+            if hasher.next_offset() == run_end {
+                let hasher = self.runs.remove(&key).expect("it is there");
+                if let (Some(sum), Some(reading)) = (hasher.finish(), self.readings.get_mut(&id)) {
+                    reading.fold.push_again(sum).expect("runs are not too far ahead");
+                }
             }
         }
-        machine.handle_read(lane, id, offset, piece, io.now);
+        let read = match found {
+            Ok(piece) => ReadPiece::Data { len: piece.len as u32, crc: Some(piece.crc()) },
+            Err(_) => ReadPiece::Hole { len: hole },
+        };
+        let wanted = machine.handle_read(lane, id, offset, read, io.now);
+        if let (Ok(piece), true) = (found, wanted) {
+            self.waiting[lane.index()].push_back((id, offset, piece));
+        }
         true
     }
 
-    pub(crate) fn closed(&mut self, id: ItemId, machine: &mut Machine, io: &Io<'_>) {
-        let size = self.state.items[id.0 as usize].content.size;
-        let checksum = match self.folds.remove(&id) {
-            Some(fold) => fold.finish(size).expect("all runs were read"),
-            None => Checksum::empty(self.integrity),
+    /// Everything of the item was read, at this attempt or an earlier one.
+    fn close(&mut self, id: ItemId) -> (u64, Checksum) {
+        let size = self.states[self.task].items[id.0 as usize].content.size;
+        let closed = match self.readings.remove(&id) {
+            Some(Reading { closed: Some(closed), .. }) => closed,
+            Some(Reading { fold, .. }) => (size, fold.finish(size).expect("all runs were read")),
+            None => (0, Checksum::empty(self.integrity)),
         };
-        machine.handle_closed(id, size, checksum, io.now);
+        self.reading(id).closed = Some(closed);
+        closed
     }
 
     /// Offers what there is room for; true if that was something.
     pub(crate) fn offer(&mut self, machine: &mut Machine, said: &mut Said, io: &Io<'_>) -> bool {
+        let items = &self.states[self.task].items;
         if let Some(&id) = self.again.front() {
-            let item = self.state.items[id.0 as usize].item.as_wire();
+            let item = items[id.0 as usize].item.as_wire();
             if machine.can_reoffer(&item) {
                 self.again.pop_front();
                 said.encode(|out| {
@@ -162,23 +222,23 @@ impl Provide {
                 return true;
             }
         }
-        if let Some(entry) = self.state.items.get(self.next) {
+        let Some(next) = self.next else { return false };
+        if let Some(entry) = items.get(next) {
             let item = entry.item.as_wire();
             if machine.can_offer(&item) {
                 said.encode(|out| {
                     let offered = machine.handle_item(&item, io.now, out);
-                    assert_eq!(offered.id.0 as usize, self.next, "items are numbered as they come");
+                    assert_eq!(offered.id.0 as usize, next, "items are numbered as they come");
                     (offered.lane, offered.len)
                 });
-                self.next += 1;
+                self.next = Some(next + 1);
                 return true;
             }
-        } else if !self.ended && machine.state() == Stage::Streaming {
-            self.ended = true;
-            machine.handle_items_end(io.now);
-            return true;
+            return false;
         }
-        false
+        self.next = None;
+        machine.handle_items_end(io.now);
+        true
     }
 
     /// The bytes that follow a header just emitted.

@@ -9,7 +9,7 @@
 //! | clause | means | without it |
 //! | --- | --- | --- |
 //! | `members N` | hosts 0 to N - 1, a member on each | 2 |
-//! | `give A->B` | A gives a state of its own to B; may be repeated | `give 0->1` |
+//! | `give A->B` | A gives a state of its own to B; may be repeated; what two hosts give each other is one session, a task each | `give 0->1` |
 //! | `provider dials`, `joiner dials` | who dials whom | `joiner dials` |
 //! | `state directory`, `file`, `stream` | what each state is | `directory` |
 //! | `files N`, `big N`, `links N` | small files, files of some runs, symbolic links (and as many sets of hard links at most) | 10, 0, 2 |
@@ -29,6 +29,8 @@
 //! | `calm at TIME` | faults stop: errors, flips, blocks; what follows must succeed | 2s |
 //! | `expect published`, `expect fails REASON` | how it ends; what fails is not tried again | `published` |
 //! | `attempts N` | no more plans than that are begun | any |
+//! | `no resume` | a lost connection fails its session | it goes on |
+//! | `checkpoint every N` | after N items a joiner makes durable what it has | only at the end |
 //! | `seed N` | of what is left to chance | 1 |
 //!
 //! Times are whole numbers of `ns`, `us`, `ms` or `s`; sizes may end with `k`, `m` or `g` (powers of 1024).
@@ -94,10 +96,8 @@ fn check(case: &Case) -> Result<(), String> {
             case.members.saturating_sub(1)
         ));
     }
-    for (n, give) in case.transfers.iter().enumerate() {
-        if give.provider == give.joiner || case.transfers[..n].contains(give) {
-            return Err(format!("`give {give}`: to itself, or twice"));
-        }
+    if let Some(give) = case.transfers.iter().find(|give| give.provider == give.joiner) {
+        return Err(format!("`give {give}`: to itself"));
     }
     if case.lanes == 0 || usize::from(case.lanes) >= LANES {
         return Err(format!("`lanes {}`: 1 to {} data lanes", case.lanes, LANES - 1));
@@ -149,9 +149,13 @@ impl<'a> Words<'a> {
             }
             "integrity" => case.integrity = self.one_of(&INTEGRITIES.map(|kind| (kind.name(), kind)))?,
             "old" => case.old = true,
-            "no" => {
-                self.word("replace")?;
-                case.replace = false;
+            "no" => match self.one_of(&[("replace", true), ("resume", false)])? {
+                true => case.replace = false,
+                false => case.resume = false,
+            },
+            "checkpoint" => {
+                self.word("every")?;
+                case.checkpoint_every = self.number()?;
             }
             "latency" => case.wires.latency = self.time()?,
             "bandwidth" => case.wires.bandwidth = self.size()?,
@@ -328,6 +332,8 @@ impl fmt::Display for Case {
         say(self.integrity != usual.integrity, format!("integrity {}", self.integrity));
         say(self.old, "old".into());
         say(!self.replace, "no replace".into());
+        say(!self.resume, "no resume".into());
+        say(self.checkpoint_every > 0, format!("checkpoint every {}", self.checkpoint_every));
         say(self.wires.latency != usual.wires.latency, format!("latency {}", time(self.wires.latency)));
         say(
             self.wires.bandwidth != usual.wires.bandwidth,
@@ -392,7 +398,7 @@ mod tests {
             ("x: kill 1 at soon for 1s", "`kill 1 at soon for 1s`: expected a time, as `5ms`, found `soon`"),
             ("x: kill 2 at 1s for 1s", "host 2 is named, and the hosts are 0 to 1"),
             ("x: chunk 5k", "`chunk 5k`: expected a power of two of 4k to 4m, found `5120`"),
-            ("x: give 1->1", "`give 1->1`: to itself, or twice"),
+            ("x: give 1->1", "`give 1->1`: to itself"),
             ("x: lanes 9", "`lanes 9`: 1 to 3 data lanes"),
         ] {
             assert_eq!(parse(line), Err(words.to_owned()), "{line}");

@@ -4,11 +4,11 @@
 
 use std::collections::VecDeque;
 
-use longhaul_core::id::Lane;
+use longhaul_core::id::{Lane, Token, TransferId};
 use longhaul_core::item::ItemName;
 use longhaul_core::reason::{Phase, Reason, Side};
-use longhaul_core::session::{self, Command, SessionError};
-use longhaul_core::wire::{Failed, Frame, WireError};
+use longhaul_core::session::{self, Command, Event, SessionError, State};
+use longhaul_core::wire::{Failed, Frame, Init, WireError};
 
 use super::inbox::{Inbound, Inbox};
 use super::join::Join;
@@ -27,10 +27,16 @@ const GRACE: u64 = 200_000_000;
 /// How long a session that is over waits for its last words to be read.
 const LINGER: u64 = 3_000_000_000;
 
-/// What this side plays.
-pub(crate) enum Role {
-    Provide(Provide),
-    Join(Join),
+/// What a session is begun with.
+pub(crate) struct Setup {
+    pub(crate) config: session::Config,
+    /// Which of the case's sessions it is.
+    pub(crate) number: usize,
+    /// Which plan of its member it belongs to, and as which of its sessions.
+    pub(crate) plan: (usize, usize),
+    pub(crate) peer: usize,
+    pub(crate) provide: Option<Provide>,
+    pub(crate) join: Option<Join>,
 }
 
 struct LaneEnd {
@@ -39,8 +45,6 @@ struct LaneEnd {
     inbox: Inbox,
     out: VecDeque<Segment>,
     finished: bool,
-    /// Nothing more comes.
-    over: bool,
 }
 
 /// Frames that calls have encoded, each with its lane.
@@ -48,83 +52,69 @@ struct LaneEnd {
 pub(crate) struct Said(pub(crate) Vec<(Lane, Vec<u8>)>);
 
 pub(crate) struct Session {
-    pub(crate) transfer: usize,
-    /// Which plan of its member it belongs to.
-    pub(crate) plan: usize,
-    pub(crate) role: Role,
-    /// None while lane 0 is dialled.
+    setup: Setup,
+    dials: bool,
+    /// None while lane 0 is dialled for the first time.
     machine: Option<Box<Machine>>,
-    config: session::Config,
-    peer: usize,
     lanes: [Option<LaneEnd>; LANES],
+    /// Admits further lanes.
+    token: Token,
+    /// Counts lost connections: a lane that was dialled before one is of no use.
+    redials: u64,
     said: Said,
     tick: Option<u64>,
-    /// Lane 0 could not be dialled.
+    /// Lane 0 could not be dialled at all.
     unreachable: bool,
+    established: bool,
     ended: bool,
     advanced: u64,
     retries: u64,
+    resumed: u64,
+    lanes_lost: u64,
     /// The most bytes that it ever held.
-    pub(crate) held: u64,
+    held: u64,
 }
 
 impl Session {
-    /// The session of the side that dials `peer`.
-    pub(crate) fn dial(
-        config: session::Config,
-        transfer: usize,
-        plan: usize,
-        role: Role,
-        peer: usize,
-        io: &mut Io<'_>,
-    ) -> Self {
-        let session = Self::new(config, transfer, plan, role, peer);
-        io.dial(Lane::CONTROL, peer);
-        session
+    /// The session of the side that dials.
+    pub(crate) fn dial(setup: Setup, io: &mut Io<'_>) -> Self {
+        io.dial(Lane::CONTROL, 0, setup.peer);
+        Self::new(setup, true)
     }
 
-    /// The session of the side that listened, on the connection that brought `init`.
-    pub(crate) fn accept(
-        config: session::Config,
-        transfer: usize,
-        plan: usize,
-        role: Role,
-        peer: usize,
-        init: &longhaul_core::wire::Init,
-        io: &Io<'_>,
-    ) -> Result<Self, SessionError> {
-        let machine = Machine::accept(config, init, io.now)?;
-        let mut session = Self::new(config, transfer, plan, role, peer);
+    /// The session of the side that listened, on a connection that brought `init`.
+    pub(crate) fn accept(setup: Setup, init: &Init, io: &Io<'_>) -> Result<Self, SessionError> {
+        let machine = Machine::accept(setup.config, init, io.now)?;
+        let mut session = Self::new(setup, false);
+        session.setup.config.transfer = init.transfer;
         session.machine = Some(Box::new(machine));
         Ok(session)
     }
 
-    fn new(config: session::Config, transfer: usize, plan: usize, role: Role, peer: usize) -> Self {
+    fn new(setup: Setup, dials: bool) -> Self {
         Self {
-            transfer,
-            plan,
-            role,
+            dials,
             machine: None,
-            config,
-            peer,
             lanes: [const { None }; LANES],
+            token: setup.config.token,
+            redials: 0,
             said: Said::default(),
             tick: None,
             unreachable: false,
+            established: false,
             ended: false,
             advanced: 0,
             retries: 0,
+            resumed: 0,
+            lanes_lost: 0,
             held: 0,
+            setup,
         }
     }
 
     /// Nothing will change any more, the landing included.
     pub(crate) fn is_over(&self) -> bool {
-        let landed = match &self.role {
-            Role::Provide(_) => true,
-            Role::Join(join) => join.is_idle(),
-        };
-        landed && self.is_ended()
+        self.is_ended() && self.setup.join.as_ref().is_none_or(Join::is_idle)
     }
 
     /// The machine has ended.
@@ -132,7 +122,21 @@ impl Session {
         self.unreachable || self.machine.as_ref().is_some_and(|machine| machine.is_over())
     }
 
-    /// Why it failed.
+    /// Which of the case's sessions it is.
+    pub(crate) const fn number(&self) -> usize {
+        self.setup.number
+    }
+
+    /// Which plan it belongs to, and as which of its sessions.
+    pub(crate) const fn plan(&self) -> (usize, usize) {
+        self.setup.plan
+    }
+
+    pub(crate) const fn join(&mut self) -> Option<&mut Join> {
+        self.setup.join.as_mut()
+    }
+
+    /// Why it failed, or ended unconfirmed.
     pub(crate) fn failure(&self) -> Option<SessionError> {
         if self.unreachable {
             return Some(SessionError::LaneLost(Lane::CONTROL));
@@ -140,13 +144,29 @@ impl Session {
         self.machine.as_ref().and_then(|machine| machine.failure())
     }
 
-    pub(crate) fn is_installing(&self) -> bool {
-        self.machine.as_ref().is_some_and(|machine| machine.state() == session::State::Installing)
+    /// Whether this side has said, or was told, that everything of the direction is published.
+    pub(crate) fn claims(&self, side: Side) -> bool {
+        match side {
+            Side::Joiner => self.setup.join.as_ref().is_some_and(Join::has_published),
+            Side::Provider => {
+                let done = self.machine.as_ref().is_some_and(|machine| machine.state() == State::Done);
+                done && self.setup.provide.is_some()
+            }
+        }
     }
 
-    /// What admits further lanes.
-    pub(crate) const fn token(&self) -> longhaul_core::id::Token {
-        self.config.token
+    pub(crate) fn is_installing(&self) -> bool {
+        self.machine.as_ref().is_some_and(|machine| machine.state() == State::Installing)
+    }
+
+    /// Whether a connection with this token, or this transfer, is about this session.
+    pub(crate) fn admits(&self, token: Token) -> bool {
+        !self.dials && !self.is_ended() && self.token == token
+    }
+
+    /// Whether a dialler that comes again means this session.
+    pub(crate) fn is_of(&self, transfer: TransferId) -> bool {
+        !self.dials && !self.is_ended() && self.setup.config.transfer == transfer
     }
 
     /// The lane that a connection is.
@@ -159,11 +179,17 @@ impl Session {
         self.lanes.get(lane)?.as_ref().map(|lane| lane.connection)
     }
 
-    /// Whether what comes on a connection can be taken now.
+    /// Whether what comes on a lane can be taken now.
     pub(crate) fn has_room(&self, lane: usize) -> bool {
-        match &self.role {
-            Role::Join(join) if lane > 0 => self.is_ended() || join.has_room(),
-            _ => true,
+        lane == 0 || self.is_ended() || self.setup.join.as_ref().is_none_or(Join::has_room)
+    }
+
+    /// A lane that was dialled stands.
+    pub(crate) fn dialled(&mut self, lane: Lane, redials: u64, connection: usize, io: &mut Io<'_>) {
+        if redials == self.redials {
+            self.lane_up(lane, connection, 0, Inbox::default(), io);
+        } else {
+            io.network.close(connection, 0, io.random, io.agenda);
         }
     }
 
@@ -176,27 +202,69 @@ impl Session {
         inbox: Inbox,
         io: &mut Io<'_>,
     ) {
-        let lane_end = LaneEnd { connection, end, inbox, out: VecDeque::new(), finished: false, over: false };
-        if self.is_ended() || lane.index() >= LANES {
+        let state = self.machine.as_ref().map(|machine| machine.state());
+        let is_late = lane != Lane::CONTROL && state == Some(State::Reconnecting);
+        if self.is_ended() || is_late || lane.index() >= LANES {
             return io.network.close(connection, end, io.random, io.agenda);
         }
-        if lane == Lane::CONTROL {
-            let (config, now) = (self.config, io.now);
-            self.machine.get_or_insert_with(|| Box::new(Machine::dial(config, now)));
-        } else if let Some(machine) = &mut self.machine {
-            machine.handle_lane_up(lane, io.now);
+        self.connect(lane, connection, end, inbox, io);
+        match &mut self.machine {
+            None => self.machine = Some(Box::new(Machine::dial(self.setup.config, io.now))),
+            // A listener's first connection stands already.
+            Some(machine) if lane != Lane::CONTROL || self.dials => machine.handle_lane_up(lane, io.now),
+            Some(_) => {}
         }
-        self.lanes[lane.index()] = Some(lane_end);
         // A lane that was dialled says what it is before anything else goes out on it.
         self.transmit(io);
         self.drain(io);
         self.read(lane.index(), io);
     }
 
+    /// The dialler of this session is here again.
+    pub(crate) fn resume(
+        &mut self,
+        init: &Init,
+        token: Token,
+        (connection, end): (usize, usize),
+        inbox: Inbox,
+        io: &mut Io<'_>,
+    ) -> Result<(), SessionError> {
+        let Some(machine) = &mut self.machine else { return Err(SessionError::Gone) };
+        machine.handle_resume(init, token, io.now)?;
+        // What the old connection left is closed before the new one is lane 0.
+        self.token = token;
+        self.commands(io);
+        self.connect(Lane::CONTROL, connection, end, inbox, io);
+        self.drain(io);
+        self.read(0, io);
+        Ok(())
+    }
+
+    fn connect(&mut self, lane: Lane, connection: usize, end: usize, inbox: Inbox, io: &mut Io<'_>) {
+        self.close_lane(lane, io);
+        let fresh = LaneEnd { connection, end, inbox, out: VecDeque::new(), finished: false };
+        self.lanes[lane.index()] = Some(fresh);
+    }
+
+    fn close_lane(&mut self, lane: Lane, io: &mut Io<'_>) {
+        if let Some(end) = self.lanes[lane.index()].take() {
+            io.network.close(end.connection, end.end, io.random, io.agenda);
+        }
+        // What was encoded for it and not sent belongs to the lost connection.
+        self.said.0.retain(|(other, _)| *other != lane);
+        if let Some(provide) = &mut self.setup.provide {
+            provide.lane_closed(lane);
+        }
+        if let Some(join) = &mut self.setup.join {
+            join.lane_closed(lane);
+        }
+    }
+
     /// What was commanded to be dialled can't be reached.
-    pub(crate) fn not_dialled(&mut self, lane: Lane, io: &mut Io<'_>) {
+    pub(crate) fn not_dialled(&mut self, lane: Lane, redials: u64, io: &mut Io<'_>) {
         match &mut self.machine {
-            Some(machine) => machine.handle_lane_lost(lane),
+            Some(_) if redials != self.redials => {}
+            Some(machine) => machine.handle_dial_failed(lane, io.now),
             None => self.unreachable = true,
         }
         self.drain(io);
@@ -212,17 +280,15 @@ impl Session {
 
     /// A connection has ended.
     pub(crate) fn lane_ended(&mut self, lane: usize, io: &mut Io<'_>) {
-        if let Some(end) = &mut self.lanes[lane] {
-            end.over = true;
+        let Some(end) = &self.lanes[lane] else { return };
+        if lane > 0 {
+            let connection = end.connection;
+            return io.later(GRACE, Job::Grace { lane: Lane(lane as u16), connection });
         }
-        if lane == 0 {
-            if let Some(machine) = &mut self.machine {
-                machine.handle_lane_lost(Lane::CONTROL);
-            }
-            self.drain(io);
-        } else if !self.is_ended() {
-            io.later(GRACE, Job::Grace { lane: Lane(lane as u16) });
+        if let Some(machine) = &mut self.machine {
+            machine.handle_lane_lost(Lane::CONTROL, io.now);
         }
+        self.drain(io);
     }
 
     fn read(&mut self, lane: usize, io: &mut Io<'_>) {
@@ -241,12 +307,12 @@ impl Session {
             Ok(frame) => frame,
             Err(error) => return self.invalid(lane, error, io),
         };
-        let lane = Lane(lane as u16);
+        let (lane, task) = (Lane(lane as u16), inbound.header.task);
         let Some(machine) = &mut self.machine else { return };
         io.trace.say(io.agenda.now(), || format!("host {}: {} {lane} {frame:?}", io.host, io.session));
-        machine.handle_frame(lane, &frame, io.now);
-        if let Role::Join(join) = &mut self.role {
-            join.frame(lane, &frame, inbound.payload, machine, io);
+        machine.handle_frame(lane, task, &frame, io.now);
+        if let Some(join) = &mut self.setup.join {
+            join.frame((lane, task), &frame, inbound.payload, machine, io);
         }
         self.drain(io);
     }
@@ -256,7 +322,7 @@ impl Session {
             end.inbox = Inbox::default();
         }
         if let Some(machine) = &mut self.machine {
-            machine.handle_invalid(error);
+            machine.handle_invalid(Lane(lane as u16), error, io.now);
         }
         self.drain(io);
     }
@@ -271,27 +337,35 @@ impl Session {
             return;
         }
         let Some(machine) = &mut self.machine else { return };
-        match (job, &mut self.role) {
-            (Job::Tick, _) => {
+        let Setup { provide, join, .. } = &mut self.setup;
+        match (job, provide, join) {
+            (Job::Tick, ..) => {
                 self.tick = None;
                 if machine.poll_timeout().is_some_and(|deadline| deadline <= io.now) {
                     machine.handle_timeout(io.now);
                 }
             }
-            (Job::Grace { lane }, _) => machine.handle_lane_lost(lane),
-            (Job::Landing, Role::Join(join)) => join.landing(machine, &mut self.said, io),
-            (Job::Wrote { id, file, offset, piece }, Role::Join(join)) => {
+            (Job::Grace { lane, connection }, ..) => {
+                let end = self.lanes[lane.index()].as_ref();
+                if end.is_some_and(|end| end.connection == connection) {
+                    machine.handle_lane_lost(lane, io.now);
+                }
+            }
+            (Job::Landing { task }, _, Some(join)) => join.landing(task, machine, &mut self.said, io),
+            (Job::Wrote { id, file, offset, piece }, _, Some(join)) => {
                 join.wrote((id, file, offset, piece), machine, &mut self.said, io);
             }
             _ if machine.is_over() => {}
-            (Job::Surveyed, Role::Provide(provide)) => provide.surveyed(machine, &mut self.said, io),
-            (Job::Read { lane }, Role::Provide(provide)) => {
+            (Job::Surveyed { task }, Some(provide), _) => provide.surveyed(task, machine, &mut self.said, io),
+            (Job::Read { lane }, Some(provide), _) => {
                 if !provide.read(lane, machine, io) {
                     self.said.fail(machine, Reason::Source, Phase::Stream);
                 }
             }
-            (Job::Closed { id }, Role::Provide(provide)) => provide.closed(id, machine, io),
-            (job, _) => panic!("{job:?} on the wrong side"),
+            (Job::Closed { id, size, checksum }, Some(_), _) => {
+                machine.handle_closed(id, size, checksum, io.now);
+            }
+            (job, ..) => panic!("{job:?} on the wrong side"),
         }
         self.drain(io);
         for lane in 1..LANES {
@@ -301,7 +375,7 @@ impl Session {
 
     /// The plan installs.
     pub(crate) fn install(&mut self, io: &mut Io<'_>) {
-        if let (Some(machine), Role::Join(join)) = (&mut self.machine, &mut self.role) {
+        if let (Some(machine), Some(join)) = (&mut self.machine, &mut self.setup.join) {
             machine.handle_installing();
             join.publish();
         }
@@ -319,15 +393,15 @@ impl Session {
 
     /// Whether the joiner has come further since this was asked last.
     pub(crate) fn has_advanced(&mut self) -> bool {
-        let Role::Join(join) = &self.role else { return false };
-        let verified = self.machine.as_ref().map_or(0, |machine| machine.grades().verified);
+        let Some(join) = &self.setup.join else { return false };
+        let verified = self.machine.as_ref().map_or(0, |machine| machine.grades(Side::Joiner).verified);
         let now = u64::from(verified) + join.done;
         std::mem::replace(&mut self.advanced, now) != now
     }
 
     /// Other sessions of the plan have come further: one that is durable waits for them, and does not hang.
     pub(crate) fn wait(&mut self, io: &Io<'_>) {
-        if let (Some(machine), Role::Join(Join { waits: true, .. })) = (&mut self.machine, &self.role)
+        if let (Some(machine), Some(Join { waits: true, .. })) = (&mut self.machine, &self.setup.join)
             && !machine.is_over()
         {
             machine.handle_work(1, io.now);
@@ -340,7 +414,7 @@ impl Session {
         self.note_held();
         let over = self.is_ended();
         let Some(machine) = &mut self.machine else { return };
-        machine.invariants();
+        machine.thorough_invariants();
         if let Some(deadline) = machine.poll_timeout() {
             let when = io.clock.when(deadline);
             if self.tick.is_none_or(|tick| when < tick) {
@@ -351,7 +425,7 @@ impl Session {
         if over && !std::mem::replace(&mut self.ended, true) {
             let words = machine.failure().map(|failure| failure.to_string());
             io.trace.say(io.agenda.now(), || format!("host {}: {} is over: {words:?}", io.host, io.session));
-            if let Role::Join(join) = &mut self.role {
+            if let Some(join) = &mut self.setup.join {
                 join.give_up();
             }
             io.later(LINGER, Job::Linger);
@@ -367,28 +441,72 @@ impl Session {
     }
 
     fn drain_once(&mut self, io: &mut Io<'_>) -> bool {
+        let mut moved = self.commands(io);
         let Some(machine) = &mut self.machine else { return false };
-        let mut moved = false;
-        while let Some(command) = machine.poll_command() {
-            moved = true;
-            match (command, &mut self.role) {
-                (Command::Dial { lane }, _) => io.dial(lane, self.peer),
-                (command, Role::Provide(provide)) => provide.command(command, machine, io),
-                (command, Role::Join(join)) => join.command(command, machine, io),
-            }
+        if let Some(provide) = &mut self.setup.provide {
+            moved |= provide.offer(machine, &mut self.said, io);
         }
-        while let Some(event) = machine.poll_event() {
-            match (event, &mut self.role) {
-                (session::Event::Retrying { .. }, _) => self.retries += 1,
-                (session::Event::Durable, Role::Join(join)) => (join.durable, join.waits) = (true, true),
-                _ => {}
-            }
+        if let Some(join) = &mut self.setup.join {
+            moved |= join.pump(machine, &mut self.said, io);
         }
-        moved |= match &mut self.role {
-            Role::Provide(provide) => provide.offer(machine, &mut self.said, io),
-            Role::Join(join) => join.pump(machine, &mut self.said, io),
-        };
         moved | self.transmit(io)
+    }
+
+    fn commands(&mut self, io: &mut Io<'_>) -> bool {
+        let mut moved = false;
+        while let Some(command) = self.machine.as_mut().and_then(|machine| machine.poll_command()) {
+            moved = true;
+            self.command(command, io);
+        }
+        while let Some(event) = self.machine.as_mut().and_then(|machine| machine.poll_event()) {
+            self.event(event, io);
+        }
+        moved
+    }
+
+    fn command(&mut self, command: Command, io: &mut Io<'_>) {
+        let Some(machine) = &mut self.machine else { return };
+        let Setup { provide, join, .. } = &mut self.setup;
+        match (command, provide, join) {
+            (Command::Dial { lane }, ..) => io.dial(lane, self.redials, self.setup.peer),
+            (Command::CloseLane { lane }, ..) => self.close_lane(lane, io),
+            (
+                command @ (Command::Survey { .. }
+                | Command::Walk { .. }
+                | Command::Read { .. }
+                | Command::Close { .. }
+                | Command::Reoffer { .. }
+                | Command::Skipped { .. }
+                | Command::Forget { .. }
+                | Command::SumUp { side: Side::Provider, .. }),
+                Some(provide),
+                _,
+            ) => provide.command(command, machine, io),
+            (command, _, Some(join)) => join.command(command, machine, &mut self.said, io),
+            (command, ..) => panic!("{command:?} on the wrong side"),
+        }
+    }
+
+    fn event(&mut self, event: Event, io: &mut Io<'_>) {
+        match event {
+            Event::Established => self.established = true,
+            Event::Retrying { .. } => self.retries += 1,
+            Event::LaneLost(_) => self.lanes_lost += 1,
+            Event::Reconnecting => {
+                self.redials += 1;
+                if let Some(provide) = &mut self.setup.provide {
+                    provide.disconnected();
+                }
+            }
+            Event::Resumed => self.resumed += 1,
+            _ => {}
+        }
+        if !matches!(event, Event::Graded { .. }) {
+            io.trace.say(io.agenda.now(), || format!("host {}: {} {event:?}", io.host, io.session));
+        }
+        if let Some(join) = &mut self.setup.join {
+            join.event(&event);
+        }
     }
 
     fn transmit(&mut self, io: &mut Io<'_>) -> bool {
@@ -410,7 +528,7 @@ impl Session {
                 let Some(transmit) = machine.poll_transmit(Lane(lane as u16), io.scratch) else { break };
                 moved = true;
                 end.out.push_back(Segment::Bytes(io.scratch[..transmit.len].to_vec()));
-                if let (Some(payload), Role::Provide(provide)) = (transmit.payload, &mut self.role) {
+                if let (Some(payload), Some(provide)) = (transmit.payload, &mut self.setup.provide) {
                     end.out.push_back(Segment::Piece(provide.payload(lane, &payload)));
                     machine.handle_sent(payload.len.into(), io.now);
                 }
@@ -421,30 +539,31 @@ impl Session {
 
     fn note_held(&mut self) {
         let inboxes: usize = self.lanes.iter().flatten().map(|lane| lane.inbox.len()).sum();
-        let held = match &self.role {
-            Role::Provide(provide) => provide.held(),
-            Role::Join(join) => join.held(),
-        };
-        self.held = self.held.max(held + inboxes as u64);
-    }
-
-    /// Which side this is.
-    pub(crate) const fn side(&self) -> Side {
-        match self.role {
-            Role::Provide(_) => Side::Provider,
-            Role::Join(_) => Side::Joiner,
-        }
+        let read = self.setup.provide.as_ref().map_or(0, Provide::held);
+        let eager = self.setup.join.as_ref().map_or(0, Join::held);
+        self.held = self.held.max(read + eager + inboxes as u64);
     }
 
     /// What became of it.
     pub(crate) fn outcome(&self) -> Ended {
-        (self.side(), self.failure(), self.retries)
+        let machine = self.machine.as_ref();
+        Ended {
+            dialled: self.dials,
+            established: self.established,
+            unconfirmed: machine.is_some_and(|machine| machine.state() == State::Unconfirmed),
+            failure: self.failure(),
+            retries: self.retries,
+            resumed: self.resumed,
+            lanes_lost: self.lanes_lost,
+            held: self.held,
+        }
     }
 
     /// Where it is, for people.
     pub(crate) fn describe(&self) -> String {
         let Some(machine) = &self.machine else { return "lane 0 is dialled".into() };
-        format!("{:?}, {:?}, deadline {:?}", machine.state(), machine.grades(), machine.poll_timeout())
+        let grades = [Side::Provider, Side::Joiner].map(|side| machine.grades(side));
+        format!("{:?}, {grades:?}, deadline {:?}", machine.state(), machine.poll_timeout())
     }
 }
 
@@ -458,6 +577,7 @@ impl Said {
             offset: None,
             name: ItemName::ROOT,
             message: "the simulation says so",
+            app_reply: b"",
         };
         self.encode(|out| (Lane::CONTROL, machine.fail(&failed, out)));
     }

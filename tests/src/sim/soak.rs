@@ -15,8 +15,14 @@ const TWICE: u64 = 16;
 pub struct Soaked {
     /// Seeds that were run.
     pub seeds: u64,
-    /// Items sent again, attempts, failed sessions and events of all of them.
+    /// Items sent again.
     pub retries: u64,
+    /// Connections replaced.
+    pub resumed: u64,
+    /// Data lanes that died alone.
+    pub lanes_lost: u64,
+    /// Sessions that ended without knowing the joiner's verdict.
+    pub unconfirmed: u64,
     /// Plans begun.
     pub attempts: u64,
     /// Sessions that failed.
@@ -76,6 +82,9 @@ impl Soaked {
         match result {
             Ok(outcome) => {
                 self.retries += outcome.retries;
+                self.resumed += outcome.resumed;
+                self.lanes_lost += outcome.lanes_lost;
+                self.unconfirmed += outcome.unconfirmed;
                 self.attempts += outcome.attempts;
                 self.failures += outcome.failures;
                 self.steps += outcome.steps;

@@ -16,13 +16,28 @@ use super::faults::{Fault, Rates};
 use super::judge;
 use super::member::{Io, Member};
 use super::network::{Delivery, Network};
-use super::session::{Role, Session};
+use super::session::Session;
 use super::state::{Size, State};
 use super::trace::Trace;
 use super::{Outcome, Random};
 
-/// What became of a session: which side, why it failed, how often an item came again.
-pub(crate) type Ended = (Side, Option<SessionError>, u64);
+/// What became of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    /// This side dialled it.
+    pub(crate) dialled: bool,
+    /// Both sides knew each other.
+    pub(crate) established: bool,
+    /// All was sent, and the joiner's verdict is not known.
+    pub(crate) unconfirmed: bool,
+    pub(crate) failure: Option<SessionError>,
+    /// How often an item came again, the connection was replaced, a lane died alone.
+    pub(crate) retries: u64,
+    pub(crate) resumed: u64,
+    pub(crate) lanes_lost: u64,
+    /// The most bytes that it ever held.
+    pub(crate) held: u64,
+}
 
 /// Events of one case: more are a livelock.
 const STEPS: u64 = 4_000_000;
@@ -238,17 +253,16 @@ impl World {
         if let Some(until) = self.is_asleep(host) {
             return self.agenda.at(until, Event::Operate { host });
         }
-        let side = if self.case.joiner_dials { Side::Joiner } else { Side::Provider };
         let mut waits = false;
         for plan in self.case.dialled_by(host) {
             let Some(member) = &self.hosts[host].member else { return };
-            if plan.iter().all(|transfer| self.is_done(*transfer)) {
+            if plan.iter().all(|session| self.is_session_done(*session)) {
                 continue;
             }
             waits = true;
             let again = member.attempts() > 0 && matches!(self.case.expected, Expected::Fails(_));
             if !again && !member.is_busy(&plan) {
-                self.with(host, |member, io| member.run(side, &plan, io));
+                self.with(host, |member, io| member.run(&plan, io));
             }
         }
         if waits {
@@ -256,6 +270,11 @@ impl World {
             *look = (*look * 2).clamp(20_000_000, LOOK);
             self.agenda.after(*look, Event::Operate { host });
         }
+    }
+
+    fn is_session_done(&self, session: usize) -> bool {
+        let pair = &self.case.sessions()[session];
+        pair.gives.iter().chain(&pair.takes).all(|transfer| self.is_done(*transfer))
     }
 
     fn is_done(&self, transfer: usize) -> bool {
@@ -332,14 +351,15 @@ impl World {
     }
 
     fn look_at_claims(&mut self) {
-        for member in self.hosts.iter().filter_map(|host| host.member.as_ref()) {
-            for session in &member.sessions {
-                let said = match &session.role {
-                    Role::Join(join) => join.published,
-                    Role::Provide(_) => session.is_ended() && session.failure().is_none(),
-                };
-                self.claimed[session.transfer] |= said;
-                assert!(session.held < HELD, "a session held {} bytes", session.held);
+        let sessions = self.case.sessions();
+        for (n, host) in self.hosts.iter().enumerate() {
+            for session in host.member.iter().flat_map(|member| &member.sessions) {
+                let pair = &sessions[session.number()];
+                for transfer in pair.gives.iter().chain(&pair.takes) {
+                    let is_joiner = self.case.transfers[*transfer].joiner == n;
+                    let side = if is_joiner { Side::Joiner } else { Side::Provider };
+                    self.claimed[*transfer] |= session.claims(side);
+                }
             }
         }
     }
@@ -372,15 +392,10 @@ impl World {
             attempts += member.attempts() + host.attempts;
             self.ended.extend(member.sessions.iter().map(Session::outcome));
         }
-        let retries = self.ended.iter().map(|(.., retries)| retries).sum();
-        let failures: Vec<(Side, SessionError)> = self
-            .ended
-            .iter()
-            .filter_map(|(side, failure, _)| failure.map(|failure| (*side, failure)))
-            .collect();
+        let failures: Vec<SessionError> = self.ended.iter().filter_map(|ended| ended.failure).collect();
         if let Expected::Fails(reason) = self.case.expected {
-            for (side, failure) in &failures {
-                assert_eq!(failure.reason(), reason, "why the {side} failed");
+            for failure in &failures {
+                assert_eq!(failure.reason(), reason, "why it failed");
             }
             assert!(!failures.is_empty(), "it should have failed: {reason}");
             assert!(self.claimed.iter().all(|claimed| !claimed), "it should not have published");
@@ -392,11 +407,22 @@ impl World {
             assert!(attempts <= most, "{attempts} attempts, not {most}: {failures:?}");
         }
         if self.case.rates.flips == 0 {
-            for (side, failure) in &failures {
+            for failure in &failures {
                 let broken = matches!(failure.reason(), Reason::Protocol | Reason::Internal);
-                assert!(!broken, "somebody broke the protocol, says the {side}: {failure}");
+                assert!(!broken, "somebody broke the protocol: {failure}");
             }
         }
+        if self.case.is_gentle() && self.case.expected == Expected::Published {
+            for ended in self.ended.iter().filter(|ended| ended.dialled && ended.established) {
+                let doubt =
+                    ended.unconfirmed || ended.failure.is_some_and(|why| why.reason() == Reason::Gone);
+                assert!(ended.failure.is_none() || doubt, "it should have gone on: {:?}", ended.failure);
+            }
+        }
+        for ended in &self.ended {
+            assert!(ended.held < HELD, "a session held {} bytes", ended.held);
+        }
+        let sum = |count: fn(&Ended) -> u64| self.ended.iter().map(count).sum();
         // What is published outlives everything.
         if self.case.expected == Expected::Published {
             for (n, give) in self.case.transfers.iter().enumerate() {
@@ -411,7 +437,10 @@ impl World {
         }
         Outcome {
             attempts,
-            retries,
+            retries: sum(|ended| ended.retries),
+            resumed: sum(|ended| ended.resumed),
+            lanes_lost: sum(|ended| ended.lanes_lost),
+            unconfirmed: sum(|ended| ended.unconfirmed.into()),
             failures: failures.len() as u64,
             steps,
             simulated: std::time::Duration::from_nanos(self.agenda.now()),
@@ -427,12 +456,7 @@ impl World {
                 continue;
             };
             for session in member.sessions.iter().filter(|session| !session.is_over()) {
-                words.push(format!(
-                    "host {n}, the {} of transfer {}: {}",
-                    session.side(),
-                    session.transfer,
-                    session.describe()
-                ));
+                words.push(format!("host {n}, session {}: {}", session.number(), session.describe()));
             }
             for session in member.sessions.iter().rev().take(2) {
                 words.push(format!("host {n}: {:?}", session.failure()));

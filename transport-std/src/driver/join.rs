@@ -10,20 +10,19 @@ mod land;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
-use longhaul_core::id::{ItemId, Lane};
+use longhaul_core::id::{ItemId, Lane, TaskId};
 use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Root, RunSum};
 use longhaul_core::plan::{self, Plan};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::{Command, Receive};
 use longhaul_core::wire::Frame;
 use longhaul_state::item::Item;
-use longhaul_state::pool::Buffer;
 use longhaul_state::sink::{Place, Sink, SinkError};
-use longhaul_state::transfer::{Event, Stage, TransferError, survey_of};
+use longhaul_state::source::Survey;
+use longhaul_state::transfer::{Event, Options, Stage, TransferError, survey_of};
 
 use super::{Io, LANES, Shared};
 use crate::bytes::Bytes;
@@ -46,7 +45,7 @@ pub(crate) enum Report {
     /// Everything is durable.
     Synced { caveat: Option<&'static str> },
     /// The state is published.
-    Published,
+    Published { app_reply: Vec<u8> },
     /// The sink failed.
     Failed(SinkError),
     /// A chunk could not be written.
@@ -78,6 +77,10 @@ pub(crate) struct Join {
     disks: Vec<Option<Sender<DiskOp>>>,
     shared: Handles,
     plan: Plan<1>,
+    /// Which state, and which part of it.
+    wanted: (Vec<u8>, Vec<u8>),
+    announced: Option<Survey>,
+    app_meta: Vec<u8>,
     integrity: Integrity,
     eager: HashMap<ItemId, Eager>,
     open: HashMap<ItemId, Open>,
@@ -100,12 +103,15 @@ struct Handles {
 
 impl Join {
     /// Starts the helpers.
-    pub(crate) fn start(sink: Box<dyn Sink>, shared: &Shared) -> Self {
+    pub(crate) fn start(sink: Box<dyn Sink>, options: &Options, shared: &Shared) -> Self {
         Self {
             lander: Lander::start(sink, shared),
             disks: (0..LANES).map(|_| None).collect(),
             shared: Handles { queue: shared.queue.clone(), threads: shared.threads.clone() },
             plan: Plan::new(1),
+            wanted: (options.state_id.clone(), options.selector.clone()),
+            announced: None,
+            app_meta: Vec::new(),
             integrity: Integrity::None,
             eager: HashMap::new(),
             open: HashMap::new(),
@@ -123,13 +129,15 @@ impl Join {
         &mut self,
         lane: Lane,
         frame: &Frame<'_>,
-        buffer: &Arc<Buffer>,
+        payload: Option<Bytes>,
         inbound: Inbound,
         io: &mut Io<'_>,
     ) -> Result<(), TransferError> {
         match frame {
-            Frame::Task(task) if !io.machine.is_over() => {
+            Frame::Task(task) if self.announced.is_none() && !io.machine.is_over() => {
                 let survey = survey_of(task);
+                self.announced = Some(survey);
+                self.app_meta = task.app_meta.to_vec();
                 self.integrity = task.integrity;
                 io.control.set_totals(task.items, task.bytes);
                 io.control.emit(&Event::Prepared {
@@ -137,18 +145,16 @@ impl Join {
                     items: task.items,
                     bytes: task.bytes,
                 });
-                self.at_disk = true;
-                self.batch.push(SinkOp::Begin { survey, integrity: task.integrity });
             }
             Frame::Offer { id, eager, attempt, item } => {
                 self.offered = Some((*id, *eager, *attempt, Item::from(item)));
             }
             Frame::Data { id, offset, len, .. } => {
                 let receive = io.machine.poll_receive(lane);
-                let wanted = receive.is_some() && io.machine.handle_payload(lane, *len, inbound.crc, io.now);
-                if wanted && matches!(receive, Some(Receive::Place(_))) {
+                let wanted = receive.is_some() && io.machine.handle_payload(lane, *len, inbound.crc);
+                if let (true, Some(Receive::Place(_)), Some(bytes)) = (wanted, receive, payload) {
                     io.control.add_bytes((*len).into(), (*len).into());
-                    self.payload(lane, *id, *offset, buffer, inbound.body, inbound.run, io)?;
+                    self.payload(lane, *id, *offset, bytes, inbound.run, io)?;
                 }
             }
             Frame::Hole { id, len, .. }
@@ -166,18 +172,15 @@ impl Join {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one payload")]
     fn payload(
         &mut self,
         lane: Lane,
         id: ItemId,
         offset: u64,
-        buffer: &Arc<Buffer>,
-        range: Range<usize>,
+        bytes: Bytes,
         run: Option<Box<RunSum>>,
         io: &Io<'_>,
     ) -> Result<(), TransferError> {
-        let bytes = Bytes::Buffer(Arc::clone(buffer), range);
         if let Some(run) = run {
             self.run(id, *run, io)?;
         }
@@ -222,8 +225,18 @@ impl Join {
 
     pub(super) fn command(&mut self, command: Command, io: &mut Io<'_>) -> Result<(), TransferError> {
         match command {
-            // The sink heard of the task with its frame.
-            Command::Begin => {}
+            Command::Request { task } => {
+                let (state_id, selector) = (&self.wanted.0, &self.wanted.1);
+                let len = io.machine.handle_request(task, state_id, selector, &mut io.scratch[..]);
+                if let Some(control_lane) = &mut io.lanes[0] {
+                    control_lane.building.control(&io.scratch[..len]);
+                }
+            }
+            Command::Begin { .. } => {
+                let survey = self.announced.unwrap_or_default();
+                self.at_disk = true;
+                self.batch.push(SinkOp::Begin { survey, integrity: self.integrity });
+            }
             Command::Open { id } => self.open(id, io)?,
             Command::Hole { id, offset, len, .. } => self.batch.push(SinkOp::Hole { id, offset, len }),
             Command::Finish { id, size, checksum } => {
@@ -240,7 +253,19 @@ impl Join {
                     self.batch.push(SinkOp::Discard { id });
                 }
             }
-            Command::SumUp => self.batch.push(SinkOp::SumUp),
+            // The place and what came of earlier runs stay; what is at disk threads is what was sent.
+            Command::Rewind { id, to } => {
+                if let Some(open) = self.open.get_mut(&id) {
+                    open.end = None;
+                    open.fold.rewind(to).map_err(|error| defect(io, &error.to_string()))?;
+                }
+            }
+            Command::Continue { id, attempt } => {
+                if let Some(open) = self.open.get_mut(&id) {
+                    open.attempt = attempt;
+                }
+            }
+            Command::SumUp { .. } => self.batch.push(SinkOp::SumUp),
             Command::MakeDurable => {
                 self.disk_activity = disk::activity().unwrap_or(0);
                 self.at_disk = true;
@@ -300,7 +325,7 @@ impl Join {
         match report {
             Report::Begun => {
                 self.at_disk = false;
-                io.machine.handle_begun(io.now);
+                io.machine.handle_begun(TaskId(0), io.now);
             }
             Report::Opened { id, place } => {
                 if let Some(open) = self.open.get_mut(&id) {
@@ -326,7 +351,7 @@ impl Join {
             }
             Report::Summed { items, bytes, root } => {
                 self.summed = Some((items, bytes, root));
-                io.machine.handle_root(items, bytes, root, io.now);
+                io.machine.handle_root(Side::Joiner, TaskId(0), (items, bytes, root), io.now);
                 if !io.machine.is_over() {
                     io.control.emit(&Event::Agreed { root });
                 }
@@ -336,9 +361,9 @@ impl Join {
                 self.caveat = caveat;
                 io.machine.handle_durable(io.now);
             }
-            Report::Published => {
+            Report::Published { app_reply } => {
                 self.plan.handle_installed();
-                let len = io.machine.handle_installed(b"", &mut io.scratch[..]);
+                let len = io.machine.handle_installed(&app_reply, &mut io.scratch[..]);
                 if let Some(control_lane) = &mut io.lanes[0] {
                     control_lane.building.control(&io.scratch[..len]);
                 }
@@ -400,7 +425,8 @@ impl Join {
         self.lander.end(failed);
         let none = Root { integrity: Integrity::None, hash: [0; 32] };
         let (items, bytes, root) = self.summed.take().unwrap_or((0, 0, none));
-        super::Totals { items, bytes, root, caveat: self.caveat }
+        let app_meta = std::mem::take(&mut self.app_meta);
+        super::Totals { items, bytes, root, caveat: self.caveat, app_meta }
     }
 }
 

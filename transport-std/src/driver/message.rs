@@ -5,30 +5,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use longhaul_core::id::Lane;
-use longhaul_core::wire::WireError;
+use longhaul_core::id::{Lane, Token};
+use longhaul_core::wire::{Init, WireError};
 use longhaul_state::pool::Buffer;
 
 use super::{join, provide};
-use crate::lane::Inbound;
+use crate::lane::{Burst, Frames, Port};
 use crate::stream::Connection;
 
 /// One report to a driver.
 pub(crate) enum Message {
     /// Frames came.
-    Inbound { lane: Lane, buffer: Arc<Buffer>, frames: Vec<Inbound> },
+    Inbound { port: Port, buffer: Buffer, frames: Frames },
     /// Bytes came that are no frames.
-    Invalid { error: WireError },
+    Invalid { port: Port, error: WireError },
     /// A connection ended (no error), or failed.
-    LaneEnded { lane: Lane, error: Option<io::Error> },
+    LaneEnded { port: Port, error: Option<io::Error> },
     /// A writer has written all that it was given, and was told that no more comes.
-    WriterEnded { lane: Lane },
+    WriterEnded { port: Port },
     /// A further lane stands.
-    LaneUp { lane: Lane, connection: Connection },
+    LaneUp { lane: Lane, ticket: Ticket, connection: Connection },
     /// It could not be dialled.
-    DialFailed { lane: Lane, error: io::Error },
-    /// A burst was written.
-    Sent { lane: Lane, bytes: u64 },
+    DialFailed { lane: Lane, ticket: Ticket, error: io::Error },
+    /// The dialler of this session is here again.
+    Resume { init: Init, connection: Connection, admission: Admission },
+    /// A burst was written; it comes back empty.
+    Sent { port: Port, bytes: u64, burst: Burst },
     /// Someone cancelled the transfer.
     Cancel,
     /// Slow work has come so much further.
@@ -41,6 +43,21 @@ pub(crate) enum Message {
     FromSource(provide::Report),
     /// From a joiner's helpers.
     FromSink(join::Report),
+}
+
+/// Which of a session's connections in time a lane belongs to: one that comes late is told apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ticket {
+    /// Dialled by this side, after so many re-dials.
+    Dialled(u32),
+    /// It came in with this token.
+    Attached(Token),
+}
+
+/// What lets lanes find a session at a listener: its token, valid until dropped.
+pub(crate) struct Admission {
+    pub(crate) token: Token,
+    pub(crate) _registration: Box<dyn Send>,
 }
 
 /// The way into a driver's queue, from any thread.

@@ -16,17 +16,18 @@ use longhaul_core::id::{Lane, Token};
 use longhaul_core::integrity::Integrity;
 use longhaul_core::item::ItemName;
 use longhaul_core::reason::{Phase, Reason, Side};
-use longhaul_core::session::{self, Command, Session, SessionError, State};
+use longhaul_core::session::{self, Command, Session, SessionError, State, capability};
 use longhaul_core::time::Instant;
-use longhaul_core::wire::{ChunkLen, FRAME_MAX, Failed, Frame, Init, Kind};
-use longhaul_state::pool::{Pool, Share};
+use longhaul_core::wire::{ChunkLen, FRAME_MAX, Failed, Frame, Init, Kind, Roles};
+use longhaul_state::pool::{Buffer, Pool, Share};
 use longhaul_state::transfer::{Control, Event, Options, Stage, Summary, TransferError};
 
 pub(crate) use join::Join;
-pub(crate) use message::{Message, Queue, queue};
+pub(crate) use message::{Admission, Message, Queue, Ticket, queue};
 pub(crate) use provide::Provide;
 
-use crate::lane::{Inbound, LaneEnd};
+use crate::bytes::Bytes;
+use crate::lane::{Frames, Inbound, LaneEnd, Port};
 use crate::stream::Connection;
 use crate::threads::Threads;
 
@@ -39,8 +40,8 @@ pub(crate) type Machine = Session<LANES, WINDOW>;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long it then waits for its own threads.
 const WIND_UP: Duration = Duration::from_secs(5);
-/// How long lane 0 has to say why a data lane was lost.
-const REASON: Duration = Duration::from_secs(1);
+/// How long lane 0 has to say why a data lane was lost, before the others take over what it carried.
+const REASON: Duration = Duration::from_millis(250);
 /// Messages handled before lanes are flushed.
 const BATCH: usize = 32;
 /// Buffers for lanes that carry control: each idle reader holds one, lane 0 may have some on the way.
@@ -59,8 +60,8 @@ pub(crate) enum Role {
 pub(crate) enum Lanes {
     /// This side dials them.
     Dial(std::net::SocketAddr),
-    /// They come in with this token; the registration ends when dropped.
-    Attach { token: Token, _registration: Box<dyn Send> },
+    /// They come in with a token.
+    Attach(Admission),
 }
 
 /// What a driver needs beside its role.
@@ -86,13 +87,20 @@ pub(crate) struct Driver<'a> {
     scratch: Box<[u8; FRAME_MAX]>,
     /// The first error, in more words than the machine has.
     error: Option<TransferError>,
-    /// A data lane that was lost, and when that fails the session: the reason may still be on its way.
-    lost: Option<(Lane, Instant)>,
+    /// Data lanes that were lost, and when the machine hears of it: the reason may still be on its way.
+    lost: Vec<(Lane, Instant)>,
+    /// How often the connection was lost.
+    redials: u32,
     /// Lane 0 brings nothing more.
     control_ended: bool,
+    /// The provider will not give what was asked for.
+    refused: Option<TransferError>,
+    /// What the joiner's application said of the publishing.
+    app_reply: Vec<u8>,
 }
 
 /// What the driver's helpers use too.
+#[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) threads: Threads,
@@ -110,12 +118,17 @@ pub(crate) fn run(
 ) -> Result<Summary, TransferError> {
     let options = setup.options;
     let config = session::Config {
-        side,
+        roles: match side {
+            Side::Provider => Roles::PROVIDER,
+            Side::Joiner => Roles::JOINER,
+        },
+        requests: u16::from(side == Side::Joiner),
         member: options.member,
         cluster: options.cluster,
         transfer: options.transfer,
         epoch: longhaul_core::id::Epoch(0),
-        token: if let Lanes::Attach { token, .. } = &setup.lanes { *token } else { Token::default() },
+        token: if let Lanes::Attach(admission) = &setup.lanes { admission.token } else { Token::default() },
+        capabilities: if options.redial { capability::ALL } else { capability::ALL & !capability::RESUME },
         integrity: options.integrity,
         lanes: options.lanes.clamp(1, (LANES - 1) as u16).min(setup.pool.lanes()),
         chunk: setup.pool.chunk(),
@@ -123,6 +136,7 @@ pub(crate) fn run(
         max_retries: options.max_retries.min(14),
         stall_timeout: options.stall_timeout,
         handshake_timeout: options.handshake_timeout,
+        seed: seed(),
     };
     let machine = match &setup.init {
         None => Ok(Box::new(Machine::dial(config, Instant::ZERO))),
@@ -150,7 +164,7 @@ pub(crate) fn run(
     let wake = setup.queue.clone();
     setup.control.on_cancel(move || wake.send(Message::Cancel));
     let control_lane = LaneEnd::start(
-        Lane::CONTROL,
+        Port { lane: Lane::CONTROL, connection: 0 },
         connection,
         shared.reserved.clone(),
         Integrity::None,
@@ -170,10 +184,21 @@ pub(crate) fn run(
         started: Clock::now(),
         scratch: Box::new([0; FRAME_MAX]),
         error: None,
-        lost: None,
+        lost: Vec::new(),
+        redials: 0,
         control_ended: false,
+        refused: None,
+        app_reply: Vec::new(),
     };
     driver.drive()
+}
+
+/// Spreads the re-dials of sessions that lost one peer at once.
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness they come together, nothing else.
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 /// Tells a peer that there will be no session.
@@ -213,7 +238,7 @@ impl Driver<'_> {
     /// Sleeps until the next message or deadline, and handles it.
     fn wait(&mut self) {
         let Some(deadline) = self.machine.poll_timeout() else { return };
-        let deadline = self.lost.map_or(deadline, |(_, lost_at)| deadline.min(lost_at));
+        let deadline = self.lost.iter().fold(deadline, |deadline, (_, heard)| deadline.min(*heard));
         let patience = deadline.since(self.now());
         match self.setup.messages.recv_timeout(patience) {
             Ok(message) => self.handle(message),
@@ -227,54 +252,46 @@ impl Driver<'_> {
                 self.machine.handle_timeout(now);
             }
         }
-        if let Some((lane, _)) = self.lost.take_if(|(_, at)| *at <= now_of(self.started)) {
-            self.machine.handle_lane_lost(lane);
+        let now = now_of(self.started);
+        let due = |(_, heard): &mut (Lane, Instant)| *heard <= now;
+        for (lane, _) in self.lost.extract_if(.., due) {
+            self.machine.handle_lane_lost(lane, now);
         }
     }
 
     fn handle(&mut self, message: Message) {
         let now = self.now();
         match message {
-            Message::Inbound { lane, buffer, frames } => {
-                let buffer = &buffer;
-                for frame in frames {
-                    if self.machine.is_over() {
-                        return;
-                    }
-                    self.inbound(lane, buffer, frame, now);
-                }
+            Message::Inbound { port, buffer, frames } if self.is_current(port) => {
+                self.frames(port.lane, buffer, frames, now);
             }
-            Message::Invalid { error } => self.machine.handle_invalid(error),
-            Message::LaneEnded { lane, error } => {
-                if !self.machine.is_over() {
-                    if let Some(error) = error {
-                        tracing::debug!(lane = lane.0, %error, "a connection failed");
-                    }
-                    if lane == Lane::CONTROL {
-                        self.machine.handle_lane_lost(lane);
-                    } else {
-                        self.lost.get_or_insert((lane, now.after(REASON)));
-                    }
-                }
-                self.control_ended |= lane == Lane::CONTROL;
+            Message::Invalid { port, error } if self.is_current(port) => {
+                self.machine.handle_invalid(port.lane, error, now);
             }
-            Message::WriterEnded { .. } => {}
-            Message::LaneUp { lane, connection } => self.lane_up(lane, connection, now),
-            Message::DialFailed { .. } if self.machine.state() == State::Installing => {}
-            Message::DialFailed { lane, error } => {
-                let message = format!("{lane} could not be dialled: {error}");
-                self.fail(TransferError::new(
-                    Reason::Unreachable,
-                    self.side.peer(),
-                    self.machine.phase(),
-                    message,
-                ));
+            Message::LaneEnded { port, error } if self.is_current(port) => {
+                self.lane_ended(port.lane, error, now);
             }
-            Message::Sent { lane, bytes } => {
-                if let Some(end) = &mut self.lanes[lane.index()] {
-                    end.sent();
+            Message::Sent { port, bytes, burst } if self.is_current(port) => {
+                if let Some(end) = &mut self.lanes[port.lane.index()] {
+                    end.sent(burst);
                 }
                 self.machine.handle_sent(bytes, now);
+            }
+            // Of a connection that was lost, or closed already.
+            Message::Inbound { .. }
+            | Message::Invalid { .. }
+            | Message::LaneEnded { .. }
+            | Message::Sent { .. }
+            | Message::WriterEnded { .. } => {}
+            Message::LaneUp { ticket, connection, .. } if !self.is_valid(ticket) => connection.closer.close(),
+            Message::LaneUp { lane, connection, .. } => self.lane_up(lane, connection, now),
+            Message::DialFailed { ticket, .. } if !self.is_valid(ticket) => {}
+            Message::DialFailed { lane, error, .. } => {
+                tracing::info!(lane = lane.0, %error, "a lane could not be dialled");
+                self.machine.handle_dial_failed(lane, now);
+            }
+            Message::Resume { init, connection, admission } => {
+                self.resume(&init, connection, admission, now);
             }
             // What is being published is published: its outcome is the truth.
             Message::Cancel if self.machine.state() == State::Installing => {}
@@ -308,25 +325,55 @@ impl Driver<'_> {
         self.commands();
     }
 
-    /// One frame from a lane: to the machine, then what the machine says to the role.
-    fn inbound(
-        &mut self,
-        lane: Lane,
-        buffer: &Arc<longhaul_state::pool::Buffer>,
-        inbound: Inbound,
-        now: Instant,
-    ) {
-        let body = if inbound.header.kind == Kind::Data { &[][..] } else { &buffer[inbound.body.clone()] };
+    /// What a reader handed on: a payload alone keeps its buffer to itself, others share theirs.
+    fn frames(&mut self, lane: Lane, buffer: Buffer, frames: Frames, now: Instant) {
+        if self.machine.is_over() {
+            return;
+        }
+        let frames = match frames.into_payload() {
+            Ok(frame) => {
+                let payload = Bytes::Alone(buffer, frame.body.clone());
+                return self.inbound(lane, b"", Some(payload), frame, now);
+            }
+            Err(frames) => frames,
+        };
+        let buffer = Arc::new(buffer);
+        for frame in frames {
+            if self.machine.is_over() {
+                return;
+            }
+            let part = frame.body.clone();
+            if frame.header.kind == Kind::Data {
+                let payload = Bytes::Buffer(Arc::clone(&buffer), part);
+                self.inbound(lane, b"", Some(payload), frame, now);
+            } else {
+                self.inbound(lane, &buffer[part], None, frame, now);
+            }
+        }
+    }
+
+    /// One frame from a lane, with its body or its payload: to the machine, then what the machine says to
+    /// the role.
+    fn inbound(&mut self, lane: Lane, body: &[u8], payload: Option<Bytes>, inbound: Inbound, now: Instant) {
         let frame = match Frame::parse(&inbound.header, body) {
             Ok(frame) => frame,
-            Err(error) => return self.machine.handle_invalid(error),
+            Err(error) => return self.machine.handle_invalid(lane, error, now),
         };
+        if let Frame::Refused(refused) = &frame {
+            self.refused.get_or_insert_with(|| TransferError::refused(refused));
+        }
+        if let Frame::Installed { app_reply } = &frame {
+            self.app_reply = app_reply.to_vec();
+        }
         if let Frame::Failed(failed) = &frame
             && !self.machine.is_over()
         {
             self.error.get_or_insert_with(|| TransferError::peer(failed));
         }
-        self.machine.handle_frame(lane, &frame, now);
+        self.machine.handle_frame(lane, inbound.header.task, &frame, now);
+        if let (Role::Provide(provide), Frame::Request(request)) = (&mut self.role, &frame) {
+            provide.requested(request);
+        }
         if let Role::Join(join) = &mut self.role {
             let mut io = Io {
                 machine: &mut self.machine,
@@ -335,7 +382,7 @@ impl Driver<'_> {
                 control: &self.shared.control,
                 now,
             };
-            if let Err(error) = join.frame(lane, &frame, buffer, inbound, &mut io) {
+            if let Err(error) = join.frame(lane, &frame, payload, inbound, &mut io) {
                 self.fail(error);
             }
         }
@@ -343,18 +390,28 @@ impl Driver<'_> {
     }
 
     fn lane_up(&mut self, lane: Lane, connection: Connection, now: Instant) {
-        let integrity = self.machine.terms().map_or(Integrity::None, |terms| terms.integrity);
         self.machine.handle_lane_up(lane, now);
         if self.machine.is_over() {
             return connection.closer.close();
         }
+        self.connect(lane, connection);
+        // A lane that was dialled says what it is before anything else goes out on it.
+        self.transmit();
+    }
+
+    /// Starts the threads of a lane's connection.
+    fn connect(&mut self, lane: Lane, connection: Connection) {
+        let data = lane != Lane::CONTROL;
+        // Lane 0's reader learns of the integrity from the task.
+        let terms = self.machine.terms(self.side).filter(|_| data);
+        let integrity = terms.map_or(Integrity::None, |terms| terms.integrity);
         // A provider's data lanes bring nothing in; a joiner's bring payloads.
         let share = match self.side {
-            Side::Provider => &self.shared.reserved,
-            Side::Joiner => &self.shared.share,
+            Side::Joiner if data => &self.shared.share,
+            _ => &self.shared.reserved,
         };
         let end = LaneEnd::start(
-            lane,
+            Port { lane, connection: self.redials },
             connection,
             share.clone(),
             integrity,
@@ -365,8 +422,55 @@ impl Driver<'_> {
         if let Role::Provide(provide) = &mut self.role {
             provide.lane_up(lane, &self.shared);
         }
-        // A lane that was dialled says what it is before anything else goes out on it.
-        self.transmit();
+    }
+
+    /// Whether a report is about a connection that still stands.
+    fn is_current(&self, port: Port) -> bool {
+        self.lanes[port.lane.index()].as_ref().is_some_and(|end| end.port == port)
+    }
+
+    /// Whether a lane belongs to the connection that stands now.
+    fn is_valid(&self, ticket: Ticket) -> bool {
+        match (ticket, &self.setup.lanes) {
+            (Ticket::Dialled(redials), Lanes::Dial(_)) => redials == self.redials,
+            (Ticket::Attached(token), Lanes::Attach(admission)) => token == admission.token,
+            _ => false,
+        }
+    }
+
+    fn lane_ended(&mut self, lane: Lane, error: Option<std::io::Error>, now: Instant) {
+        if let Some(error) = error {
+            tracing::debug!(lane = lane.0, %error, "a connection failed");
+        }
+        self.control_ended |= lane == Lane::CONTROL;
+        if lane == Lane::CONTROL {
+            self.machine.handle_lane_lost(lane, now);
+        } else if !self.machine.is_over() && !self.lost.iter().any(|(lost, _)| *lost == lane) {
+            self.lost.push((lane, now.after(REASON)));
+        }
+    }
+
+    /// The peer that dialled this session has dialled again.
+    fn resume(&mut self, init: &Init, connection: Connection, admission: Admission, now: Instant) {
+        if let Err(error) = self.machine.handle_resume(init, admission.token, now) {
+            tracing::info!(%error, "a session could not be resumed");
+            return refuse(&error, self.side, connection);
+        }
+        // What the old connection left is closed before the new one is lane 0.
+        self.commands();
+        self.setup.lanes = Lanes::Attach(admission);
+        self.connect(Lane::CONTROL, connection);
+        self.control_ended = false;
+    }
+
+    fn close_lane(&mut self, lane: Lane) {
+        if let Some(end) = self.lanes[lane.index()].take() {
+            end.close();
+        }
+        self.lost.retain(|(lost, _)| *lost != lane);
+        if let Role::Provide(provide) = &mut self.role {
+            provide.lane_closed(lane);
+        }
     }
 
     /// Drains commands and events. Commands that are carried out at once may bring more.
@@ -374,6 +478,7 @@ impl Driver<'_> {
         while let Some(command) = self.machine.poll_command() {
             match command {
                 Command::Dial { lane } => self.dial(lane),
+                Command::CloseLane { lane } => self.close_lane(lane),
                 other => self.with_role(|role, io| match role {
                     Role::Provide(provide) => provide.command(other, io),
                     Role::Join(join) => join.command(other, io),
@@ -402,11 +507,12 @@ impl Driver<'_> {
     fn dial(&self, lane: Lane) {
         let Lanes::Dial(address) = self.setup.lanes else { return };
         let (queue, timeout) = (self.shared.queue.clone(), self.setup.options.handshake_timeout);
+        let ticket = Ticket::Dialled(self.redials);
         self.shared.threads.spawn(format!("longhaul-dial-{}", lane.0), move || {
             let dialled = crate::stream::dial(&[address], timeout).and_then(Connection::tcp);
             queue.send(match dialled {
-                Ok(connection) => Message::LaneUp { lane, connection },
-                Err(error) => Message::DialFailed { lane, error },
+                Ok(connection) => Message::LaneUp { lane, ticket, connection },
+                Err(error) => Message::DialFailed { lane, ticket, error },
             });
         });
     }
@@ -420,16 +526,31 @@ impl Driver<'_> {
                     control.emit(&Event::Established { peer });
                 }
             }
-            session::Event::Streaming => {
+            session::Event::Streaming { .. } => {
                 control.enter(Stage::Streaming);
                 control.emit(&Event::Streaming);
             }
-            session::Event::Graded(grades) => control.set_items(grades.verified.into()),
-            session::Event::Retrying { id, attempt } => {
+            session::Event::Graded { grades, .. } => control.set_items(grades.verified.into()),
+            session::Event::Retrying { id, failures } => {
                 control.add_retry();
-                control.emit(&Event::Retrying { item: id.0, attempt });
+                control.emit(&Event::Retrying { item: id.0, attempt: failures });
             }
-            session::Event::Agreed => control.enter(Stage::Syncing),
+            session::Event::LaneLost(lane) => {
+                tracing::warn!(lane = lane.0, "a data lane was lost; the others go on");
+            }
+            session::Event::Reconnecting => {
+                tracing::warn!("the connection was lost");
+                self.redials += 1;
+                if let Role::Provide(provide) = &mut self.role {
+                    provide.disconnected();
+                }
+                self.shared.control.emit(&Event::Reconnecting);
+            }
+            session::Event::Resumed => {
+                self.control_ended = false;
+                control.emit(&Event::Resumed);
+            }
+            session::Event::Agreed { .. } => control.enter(Stage::Syncing),
             session::Event::Durable => {
                 control.emit(&Event::Durable);
                 self.with_role(|role, io| match role {
@@ -440,9 +561,12 @@ impl Driver<'_> {
                     Role::Provide(_) => Ok(()),
                 });
             }
-            session::Event::Installed => control.emit(&Event::Installed),
+            session::Event::Installed { .. } => control.emit(&Event::Installed),
             session::Event::Busy { retry_after } => control.emit(&Event::Busy { retry_after }),
-            session::Event::Prepared | session::Event::Failed => {}
+            session::Event::Prepared { .. }
+            | session::Event::Refused { .. }
+            | session::Event::Unconfirmed
+            | session::Event::Failed => {}
         }
     }
 
@@ -482,7 +606,7 @@ impl Driver<'_> {
             }
             moved |= end.flush();
         }
-        moved && self.side == Side::Provider
+        moved
     }
 
     /// This side fails the session, and tells the peer.
@@ -498,6 +622,7 @@ impl Driver<'_> {
             offset: error.offset,
             name,
             message: &error.message,
+            app_reply: &error.app_reply,
         };
         let len = self.machine.fail(&failed, &mut self.scratch[..]);
         if let Some(end) = &mut self.lanes[0] {
@@ -533,15 +658,17 @@ impl Driver<'_> {
             tracing::warn!("threads of an ended session are still busy in a system call or in user code");
         }
         let phase = self.machine.phase();
-        // Everything was sent, verified and agreed, and then the peer was lost: it may have published.
-        let lost =
-            matches!(self.machine.failure(), Some(SessionError::LaneLost(_) | SessionError::Stalled { .. }));
-        let unconfirmed = self.side == Side::Provider && phase == Phase::Complete && lost;
+        // Everything was sent, and then the peer was lost: it may have published.
+        let unconfirmed = self.machine.state() == State::Unconfirmed;
+        // A task that was refused fails nothing but itself: here it was the only one.
+        if let Some(refused) = self.refused.filter(|_| self.machine.state() == State::Done) {
+            return Err(refused);
+        }
         if let Some(error) = self.machine.failure().filter(|_| !unconfirmed) {
             return Err(self.error.unwrap_or_else(|| TransferError::session(error, self.side, phase)));
         }
         let stats = self.shared.control.stats();
-        let terms = self.machine.terms();
+        let terms = self.machine.terms(self.side);
         Ok(Summary {
             items: summary.items,
             bytes: summary.bytes,
@@ -551,6 +678,8 @@ impl Driver<'_> {
             root: summary.root,
             confirmed: !unconfirmed,
             caveat: summary.caveat,
+            app_meta: summary.app_meta,
+            app_reply: self.app_reply,
             peer: self.machine.peer().unwrap_or_default(),
         })
     }
@@ -566,17 +695,22 @@ impl Driver<'_> {
         let mut written = false;
         while let Some(left) = deadline.checked_duration_since(Clock::now()) {
             match self.setup.messages.recv_timeout(left) {
-                Ok(Message::WriterEnded { lane: Lane::CONTROL }) => {
+                Ok(Message::WriterEnded { port }) if port.lane == Lane::CONTROL && self.is_current(port) => {
                     written = true;
                     if let Some(end) = &self.lanes[0] {
                         end.finish_connection();
                     }
-                    // A provider that heard of the publishing has nothing to wait for.
-                    if self.side == Side::Provider && self.machine.state() == State::Done {
+                    // A provider that heard of the publishing has nothing to wait for, and nobody has if
+                    // the peer was quicker to hear us than our writer to say that it has written.
+                    let heard = self.side == Side::Provider && self.machine.state() == State::Done;
+                    if heard || self.control_ended {
                         return;
                     }
                 }
-                Ok(Message::LaneEnded { lane: Lane::CONTROL, .. }) => {
+                Ok(Message::LaneEnded { port, .. })
+                    if port.lane == Lane::CONTROL && self.is_current(port) =>
+                {
+                    self.control_ended = true;
                     if written {
                         return;
                     }
@@ -607,4 +741,5 @@ pub(crate) struct Totals {
     pub(crate) bytes: u64,
     pub(crate) root: longhaul_core::integrity::Root,
     pub(crate) caveat: Option<&'static str>,
+    pub(crate) app_meta: Vec<u8>,
 }

@@ -12,14 +12,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use longhaul_core::id::{ItemId, Lane, SnapshotId};
+use longhaul_core::id::{ItemId, Lane, SnapshotId, TaskId};
 use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Root, RunSum};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::{Command, EAGER_MAX, Payload, ReadPiece, Totals};
+use longhaul_core::wire::{Refused, Request};
 use longhaul_state::item::{Item, What};
 use longhaul_state::pool::Share;
 use longhaul_state::root::{LINK_SET_BYTES, RootBuilder, RootError};
-use longhaul_state::source::{Source, SourceError, SourceErrorKind, Survey};
+use longhaul_state::source::{Part, Source, SourceError, SourceErrorKind, Survey};
 use longhaul_state::transfer::{Event, TransferError, shape_code};
 
 use super::{Io, LANES, Shared};
@@ -47,6 +48,10 @@ struct Record {
     item: Item,
     /// Its element is in the root already.
     summed: bool,
+    /// Its size and checksum, once it was read whole: it may be read again.
+    closed: Option<(u64, Checksum)>,
+    /// The sums of the runs that an earlier attempt has read.
+    fold: Option<Box<ItemFold>>,
     /// The content that came with it, until it is sent.
     ready: Option<walk::Ready>,
 }
@@ -55,7 +60,20 @@ struct Record {
 struct Reading {
     content: Arc<Opened>,
     fold: Box<ItemFold>,
-    read: u64,
+}
+
+/// What the joiner asked for.
+#[derive(Default)]
+struct Asked {
+    state_id: Vec<u8>,
+    selector: Vec<u8>,
+}
+
+/// What was announced: the same is said again after a re-dial.
+struct Announced {
+    survey: Survey,
+    snapshot: SnapshotId,
+    app_meta: Vec<u8>,
 }
 
 /// Bytes that were read for a lane and wait for their header.
@@ -67,7 +85,11 @@ struct Waiting {
 
 pub(crate) struct Provide {
     source: Arc<dyn Source>,
-    walker: Walker,
+    walker: Option<Walker>,
+    /// What the walk thread is started with, once it is known what is asked for.
+    helpers: Shared,
+    asked: Asked,
+    announced: Option<Announced>,
     share: Share,
     readers: Vec<Option<Sender<ReadOp>>>,
     /// Walked, not offered: the session has no room yet.
@@ -114,10 +136,12 @@ impl SharedRoot {
 impl Provide {
     /// Starts the helpers.
     pub(crate) fn start(source: Arc<dyn Source>, shared: &Shared) -> Self {
-        let walker = Walker::start(Arc::clone(&source), shared);
         let mut provide = Self {
             source,
-            walker,
+            walker: None,
+            helpers: shared.clone(),
+            asked: Asked::default(),
+            announced: None,
             share: shared.share.clone(),
             readers: (0..LANES).map(|_| None).collect(),
             walked: VecDeque::new(),
@@ -135,7 +159,25 @@ impl Provide {
         provide
     }
 
+    /// What the joiner wants, before the machine commands its survey.
+    pub(super) fn requested(&mut self, request: &Request<'_>) {
+        self.asked = Asked { state_id: request.state_id.to_vec(), selector: request.selector.to_vec() };
+    }
+
+    /// What was read for the lane and not sent is not sent any more.
+    pub(super) fn lane_closed(&mut self, lane: Lane) {
+        self.waiting[lane.index()].clear();
+    }
+
+    /// What was to be offered again will be named again.
+    pub(super) fn disconnected(&mut self) {
+        self.again.clear();
+    }
+
     pub(super) fn lane_up(&mut self, lane: Lane, shared: &Shared) {
+        if self.readers[lane.index()].is_some() {
+            return;
+        }
         let (sender, ops) = channel();
         read::start(lane, ops, shared);
         self.readers[lane.index()] = Some(sender);
@@ -143,7 +185,12 @@ impl Provide {
 
     pub(super) fn handle(&mut self, report: Report, io: &mut Io<'_>) -> Result<(), TransferError> {
         match report {
-            Report::Surveyed(survey) => self.surveyed(&survey, io),
+            Report::Surveyed(survey) => {
+                let (snapshot, app_meta) = (fresh_snapshot(), self.source.app_meta());
+                self.announced = Some(Announced { survey, snapshot, app_meta });
+                self.surveyed(&survey, io);
+                self.announce(io);
+            }
             Report::Items { items, last } => {
                 self.walked.extend(items);
                 self.walk_ended |= last;
@@ -157,22 +204,60 @@ impl Provide {
         Ok(())
     }
 
-    fn surveyed(&mut self, survey: &Survey, io: &mut Io<'_>) {
+    /// Begins the survey of what was asked for, or refuses it; after a re-dial, says the same as before.
+    fn survey(&mut self, task: TaskId, io: &mut Io<'_>) {
+        if self.announced.is_some() {
+            return self.announce(io);
+        }
+        if self.walker.is_some() {
+            return;
+        }
+        match self.source.part(&self.asked.state_id, &self.asked.selector) {
+            Part::Whole => {}
+            Part::Source(part) => self.source = part,
+            Part::None(app_reply) => {
+                let message = "there is no such state, or not for this joiner";
+                let reason = Reason::Refused;
+                let refused = Refused { reason, message, app_reply: &app_reply };
+                let len = io.machine.handle_refused(task, &refused, io.now, &mut io.scratch[..]);
+                return send(io, Lane::CONTROL, len);
+            }
+        }
+        let walker = Walker::start(Arc::clone(&self.source), &self.helpers);
+        walker.survey();
+        self.walker = Some(walker);
+    }
+
+    fn announce(&self, io: &mut Io<'_>) {
+        let Some(Announced { survey, snapshot, app_meta }) = &self.announced else { return };
         let totals = Totals {
             shape: shape_code(survey.shape),
             items: survey.items,
             bytes: survey.bytes,
             allocated: survey.allocated,
-            snapshot: fresh_snapshot(),
-            app_meta: b"",
+            snapshot: *snapshot,
+            digest_members: 0,
+            app_meta,
         };
-        let len = io.machine.handle_surveyed(&totals, io.now, &mut io.scratch[..]);
-        if let Some(control_lane) = &mut io.lanes[0] {
-            control_lane.building.control(&io.scratch[..len]);
-        }
-        let Some(terms) = io.machine.terms() else { return };
+        let len = io.machine.handle_surveyed(TaskId(0), &totals, io.now, &mut io.scratch[..]);
+        send(io, Lane::CONTROL, len);
+    }
+
+    /// The task's turn has come: its items are walked.
+    fn walk(&mut self, io: &Io<'_>) {
+        let Some(terms) = io.machine.terms(Side::Provider) else { return };
         self.integrity = terms.integrity;
         self.root = SharedRoot::new(terms.integrity);
+        if let Some(walker) = &self.walker {
+            walker.go(walk::Terms {
+                integrity: terms.integrity,
+                eager: EAGER_MAX.min(terms.chunk.bytes()),
+                root: self.root.clone(),
+            });
+        }
+    }
+
+    fn surveyed(&self, survey: &Survey, io: &Io<'_>) {
         // The walk's table of first names, and the root's of sets.
         self.share.charge(
             usize::try_from(survey.linked).unwrap_or(usize::MAX / 256).saturating_mul(LINK_SET_BYTES),
@@ -189,11 +274,6 @@ impl Provide {
             let text = format!("set-id and sticky bits of {} items are dropped", warnings.mode_bits_dropped);
             io.control.emit(&Event::Warning(text));
         }
-        self.walker.go(walk::Terms {
-            integrity: terms.integrity,
-            eager: EAGER_MAX.min(terms.chunk.bytes()),
-            root: self.root.clone(),
-        });
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one report")]
@@ -213,42 +293,48 @@ impl Provide {
                 ReadPiece::Hole { len } => (len, 0),
                 ReadPiece::End => (0, 0),
             };
-            reading.read += logical;
             io.control.add_bytes(logical, sent);
             if let Some(run) = run {
-                reading.fold.push(run).map_err(|error| defect(io, &error.to_string()))?;
+                reading.fold.push_again(run).map_err(|error| defect(io, &error.to_string()))?;
             }
         }
-        // An item that was dropped meanwhile has no payload to wait for: the machine drops the read.
-        if let (Some(bytes), true) = (bytes, self.reading.contains_key(&id)) {
+        let wanted = io.machine.handle_read(lane, id, offset, piece, io.now);
+        if let (Some(bytes), true) = (bytes, wanted) {
             self.waiting[lane.index()].push_back(Waiting { id, offset, bytes });
         }
-        io.machine.handle_read(lane, id, offset, piece, io.now);
         Ok(())
     }
 
     pub(super) fn command(&mut self, command: Command, io: &mut Io<'_>) -> Result<(), TransferError> {
         match command {
-            Command::Survey => self.walker.survey(),
+            Command::Survey { task } => self.survey(task, io),
+            Command::Walk { .. } => self.walk(io),
             Command::Read { lane, id, offset, len, .. } => self.read_command(lane, id, offset, len, io),
             Command::Close { id } => self.close(id, io)?,
             Command::Reoffer { id } => {
-                self.reading.remove(&id);
+                if let Some(reading) = self.reading.remove(&id) {
+                    let record = self.record(id);
+                    // A stream is read from its start again.
+                    let keep = !matches!(record.item.what, What::Stream);
+                    record.fold = keep.then_some(reading.fold);
+                }
                 self.again.push_back(id);
             }
+            Command::Skipped { id, size, checksum } => self.skipped(id, size, checksum, io)?,
             Command::Forget { before } => {
                 while self.first < before.0 {
                     self.records.pop_front();
                     self.first += 1;
                 }
+                self.again.retain(|id| *id >= before);
             }
-            Command::SumUp => {
+            Command::SumUp { task, .. } => {
                 let builder = self.root.lock();
                 let (items, bytes) = builder.totals();
                 let root = builder.finish();
                 drop(builder);
                 self.summed = Some((items, bytes, root));
-                io.machine.handle_root(items, bytes, root, io.now);
+                io.machine.handle_root(Side::Provider, task, (items, bytes, root), io.now);
                 io.control.emit(&Event::Agreed { root });
             }
             _ => return Err(defect(io, "a joiner's command at a provider")),
@@ -263,19 +349,24 @@ impl Provide {
 
     fn read_command(&mut self, lane: Lane, id: ItemId, offset: u64, len: u32, io: &mut Io<'_>) {
         if let Some(ready) = &self.record(id).ready {
-            let (bytes, crc) = (ready.bytes.clone(), ready.crc);
+            let (bytes, crc) = (ready.bytes(), ready.crc);
             io.control.add_bytes(len.into(), len.into());
-            self.waiting[lane.index()].push_back(Waiting { id, offset, bytes });
-            return io.machine.handle_read(lane, id, offset, ReadPiece::Data { len, crc }, io.now);
+            if io.machine.handle_read(lane, id, offset, ReadPiece::Data { len, crc }, io.now) {
+                self.waiting[lane.index()].push_back(Waiting { id, offset, bytes });
+            }
+            return;
         }
-        let item = self.record(id).item.clone();
-        let (source, integrity) = (&self.source, self.integrity);
-        let reading = self.reading.entry(id).or_insert_with(|| Reading {
-            content: Arc::new(Opened::new(Arc::clone(source), item)),
-            fold: Box::new(ItemFold::new(integrity)),
-            read: 0,
-        });
-        let content = Arc::clone(&reading.content);
+        let integrity = self.integrity;
+        let content = if let Some(reading) = self.reading.get(&id) {
+            Arc::clone(&reading.content)
+        } else {
+            let record = self.record(id);
+            let fold = record.fold.take().unwrap_or_else(|| Box::new(ItemFold::new(integrity)));
+            let item = record.item.clone();
+            let content = Arc::new(Opened::new(Arc::clone(&self.source), item));
+            self.reading.insert(id, Reading { content: Arc::clone(&content), fold });
+            content
+        };
         if let Some(reader) = &self.readers[lane.index()] {
             // A reader that has ended has reported why.
             let _ = reader.send(ReadOp::Read { id, offset, len, content, integrity });
@@ -285,29 +376,64 @@ impl Provide {
     fn close(&mut self, id: ItemId, io: &mut Io<'_>) -> Result<(), TransferError> {
         let (integrity, root) = (self.integrity, self.root.clone());
         if let Some(ready) = self.record(id).ready.take() {
-            let (size, checksum) = (ready.bytes.len() as u64, ready.checksum);
+            let (size, checksum) = (ready.range.len() as u64, ready.checksum);
+            self.record(id).closed = Some((size, checksum));
             io.machine.handle_closed(id, size, checksum, io.now);
             return Ok(());
         }
         let summed = std::mem::replace(&mut self.record(id).summed, true);
-        let Some(reading) = self.reading.remove(&id) else {
-            // Empty: nothing was read.
-            let checksum = Checksum::empty(integrity);
-            if !summed {
+        let (content, fold) = match self.reading.remove(&id) {
+            Some(reading) => (Some(reading.content), Some(reading.fold)),
+            None => (None, self.record(id).fold.take()),
+        };
+        // What was closed before is the same still, or its content says that it changed.
+        let (size, checksum) = match (self.record(id).closed, fold) {
+            (Some(closed), _) => closed,
+            (None, Some(fold)) => {
+                let size = fold.frontier();
+                (size, fold.finish(size).map_err(|error| defect(io, &error.to_string()))?)
+            }
+            (None, None) => (0, Checksum::empty(integrity)),
+        };
+        self.record(id).closed = Some((size, checksum));
+        let root = (!summed).then_some(root);
+        let Some(content) = content else {
+            // Nothing was read: it is empty, or the joiner has all of it already.
+            if let Some(root) = root {
                 let item = &self.record(id).item;
-                root.add(id, item, 0, &checksum)
+                root.add(id, item, size, &checksum)
                     .map_err(|error| TransferError::source(error, Phase::Stream))?;
             }
-            io.machine.handle_closed(id, 0, checksum, io.now);
+            io.machine.handle_closed(id, size, checksum, io.now);
             return Ok(());
         };
-        let size = reading.read;
-        let checksum = reading.fold.finish(size).map_err(|error| defect(io, &error.to_string()))?;
-        let root = (!summed).then_some(root);
         let reader = self.readers.iter().flatten().next_back();
         if let Some(reader) = reader {
             // A reader that has ended has reported why.
-            let _ = reader.send(ReadOp::Close { id, content: reading.content, size, checksum, root });
+            let _ = reader.send(ReadOp::Close { id, content, size, checksum, root });
+        }
+        Ok(())
+    }
+
+    /// The joiner has the item already, with this content.
+    fn skipped(
+        &mut self,
+        id: ItemId,
+        size: u64,
+        checksum: Checksum,
+        io: &Io<'_>,
+    ) -> Result<(), TransferError> {
+        let root = self.root.clone();
+        let record = self.record(id);
+        let phase = io.machine.phase();
+        if record.closed.is_some_and(|closed| closed != (size, checksum)) {
+            let words = "what the joiner has of an item is not what was sent";
+            let error = TransferError::new(Reason::Integrity, Side::Joiner, phase, words);
+            return Err(TransferError { item: Some(record.item.name.clone()), ..error });
+        }
+        if !std::mem::replace(&mut record.summed, true) {
+            root.add(id, &record.item, size, &checksum)
+                .map_err(|error| TransferError::source(error, phase))?;
         }
         Ok(())
     }
@@ -329,7 +455,9 @@ impl Provide {
                 return Ok(());
             }
             let Some(walked) = self.walked.pop_front() else { return Ok(()) };
-            self.walker.consumed(&walked);
+            if let Some(walker) = &self.walker {
+                walker.consumed(&walked);
+            }
             let offered = io.machine.handle_item(&walked.item.as_wire(), io.now, &mut io.scratch[..]);
             send(io, offered.lane, offered.len);
             let link = matches!(walked.item.what, What::HardLink { .. });
@@ -339,7 +467,13 @@ impl Provide {
                     .map_err(|error| TransferError::source(error, Phase::Stream))?;
             }
             let summed = link || walked.summed;
-            self.records.push_back(Record { item: walked.item, summed, ready: walked.ready });
+            self.records.push_back(Record {
+                item: walked.item,
+                summed,
+                closed: None,
+                fold: None,
+                ready: walked.ready,
+            });
             self.carry_out(io)?;
         }
         if self.walk_ended {
@@ -384,13 +518,13 @@ impl Provide {
 
     pub(super) fn end(&mut self) -> super::Totals {
         self.readers.clear();
-        self.walker.stop();
+        self.walker = None;
         self.walked.clear();
         self.records.clear();
         self.waiting.clear();
         let (items, bytes, root) =
             self.summed.take().unwrap_or((0, 0, Root { integrity: Integrity::None, hash: [0; 32] }));
-        super::Totals { items, bytes, root, caveat: None }
+        super::Totals { items, bytes, root, caveat: None, app_meta: Vec::new() }
     }
 }
 

@@ -8,13 +8,13 @@
 use std::io::{self, Read};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use longhaul_core::id::{ItemId, Lane};
+use longhaul_core::id::ItemId;
 use longhaul_core::integrity::{Integrity, RUN_LEN, RunHasher, RunSum, crc32c};
 use longhaul_core::wire::{Flags, Frame, HEADER_LEN, Header, Kind, WireError};
 use longhaul_state::pool::{Buffer, Share};
 
+use super::Port;
 use crate::driver::{Message, Queue};
 use crate::stream::ReadHalf;
 use crate::threads::Threads;
@@ -34,24 +34,64 @@ pub(crate) struct Inbound {
     pub(crate) run: Option<Box<RunSum>>,
 }
 
+/// The frames of one buffer. One alone costs no allocation: a large payload comes that way.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    first: Option<Inbound>,
+    more: Vec<Inbound>,
+}
+
+impl Frames {
+    fn push(&mut self, frame: Inbound) {
+        if self.first.is_none() {
+            self.first = Some(frame);
+        } else {
+            self.more.push(frame);
+        }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// The payload that is alone in its buffer, or all frames as they are.
+    pub(crate) fn into_payload(self) -> Result<Inbound, Self> {
+        match self {
+            Self { first: Some(frame), more } if frame.header.kind == Kind::Data && more.is_empty() => {
+                Ok(frame)
+            }
+            frames => Err(frames),
+        }
+    }
+}
+
+impl IntoIterator for Frames {
+    type Item = Inbound;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Inbound>, std::vec::IntoIter<Inbound>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.more)
+    }
+}
+
 pub(super) fn start(
-    lane: Lane,
+    port: Port,
     input: ReadHalf,
     share: Share,
     integrity: Integrity,
     queue: Queue,
     threads: &Threads,
 ) {
-    threads.spawn(format!("longhaul-read-{}", lane.0), move || {
-        let mut reader = Reader { lane, input, share, hasher: LaneHasher::new(integrity), queue };
+    threads.spawn(format!("longhaul-read-{}", port.lane.0), move || {
+        let mut reader = Reader { port, input, share, hasher: LaneHasher::new(integrity), queue };
         let queue = reader.queue.clone();
         let Ok(ended) = catch_unwind(AssertUnwindSafe(|| reader.run())) else {
             return queue.send(Message::Panicked("a lane's reader"));
         };
         let message = match ended {
             Ended::Stopped => return,
-            Ended::Io(error) => Message::LaneEnded { lane, error },
-            Ended::Invalid(error) => Message::Invalid { error },
+            Ended::Io(error) => Message::LaneEnded { port, error },
+            Ended::Invalid(error) => Message::Invalid { port, error },
         };
         queue.send(message);
     });
@@ -71,7 +111,7 @@ impl From<WireError> for Ended {
 }
 
 struct Reader {
-    lane: Lane,
+    port: Port,
     input: ReadHalf,
     share: Share,
     hasher: LaneHasher,
@@ -81,14 +121,14 @@ struct Reader {
 /// A buffer being filled: frames before `start` are complete, bytes up to `end` have come.
 struct Filling {
     buffer: Buffer,
-    frames: Vec<Inbound>,
+    frames: Frames,
     start: usize,
     end: usize,
 }
 
 impl Filling {
-    const fn new(buffer: Buffer) -> Self {
-        Self { buffer, frames: Vec::new(), start: 0, end: 0 }
+    fn new(buffer: Buffer) -> Self {
+        Self { buffer, frames: Frames::default(), start: 0, end: 0 }
     }
 
     fn rest(&self) -> &[u8] {
@@ -171,7 +211,8 @@ impl Reader {
             have += self.read(&mut buffer[have..len + HEADER_LEN])?;
         }
         let frame = self.hasher.frame(*header, &buffer, 0..len)?;
-        self.hand_on(Filling { buffer, frames: vec![frame], start: len, end: have })
+        let frames = Frames { first: Some(frame), more: Vec::new() };
+        self.hand_on(Filling { buffer, frames, start: len, end: have })
     }
 
     /// Hands the complete frames on; what is left begins a new buffer.
@@ -195,8 +236,8 @@ impl Reader {
         Ok(next)
     }
 
-    fn deliver(&self, buffer: Buffer, frames: Vec<Inbound>) {
-        self.queue.send(Message::Inbound { lane: self.lane, buffer: Arc::new(buffer), frames });
+    fn deliver(&self, buffer: Buffer, frames: Frames) {
+        self.queue.send(Message::Inbound { port: self.port, buffer, frames });
     }
 
     fn buffer(&self) -> Result<Buffer, Ended> {

@@ -2,10 +2,9 @@
 
 use std::io::IoSlice;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use longhaul_core::id::Lane;
-
+use super::{BURSTS, Port};
 use crate::bytes::Bytes;
 use crate::driver::{Message, Queue};
 use crate::stream::{WriteHalf, write_all_vectored};
@@ -27,6 +26,8 @@ enum Segment {
 
 /// Slices that one system call takes (`IOV_MAX` is 1024 on Linux).
 const SLICES: usize = 512;
+/// What a burst that comes back keeps of its memory for control frames, in bytes.
+const KEPT: usize = 64 << 10;
 
 impl Burst {
     /// Bytes in it.
@@ -36,6 +37,15 @@ impl Burst {
 
     pub(crate) const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// What was written is let go; the memory serves the next one.
+    fn clear(&mut self) {
+        self.control.clear();
+        self.control.shrink_to(KEPT);
+        self.segments.clear();
+        self.segments.shrink_to(SLICES);
+        self.len = 0;
     }
 
     /// Appends headers and bodies.
@@ -61,7 +71,7 @@ impl Burst {
 }
 
 /// The way to a lane's writer thread; dropping it ends the thread once all is written.
-pub(super) struct Writer(Sender<Burst>);
+pub(super) struct Writer(SyncSender<Burst>);
 
 impl Writer {
     /// `false` if the thread has ended.
@@ -70,30 +80,31 @@ impl Writer {
     }
 }
 
-pub(super) fn start(lane: Lane, out: WriteHalf, queue: Queue, threads: &Threads) -> Writer {
-    // Not bounded here: the driver sends only while it counts room.
-    let (sender, receiver) = channel();
-    threads.spawn(format!("longhaul-write-{}", lane.0), move || run(lane, out, &receiver, &queue));
+pub(super) fn start(port: Port, out: WriteHalf, queue: Queue, threads: &Threads) -> Writer {
+    // Never full: the driver sends only while it counts room, and the last burst room or not.
+    let (sender, receiver) = sync_channel(BURSTS + 1);
+    threads.spawn(format!("longhaul-write-{}", port.lane.0), move || run(port, out, &receiver, &queue));
     Writer(sender)
 }
 
-fn run(lane: Lane, mut out: WriteHalf, bursts: &Receiver<Burst>, queue: &Queue) {
-    while let Ok(burst) = bursts.recv() {
+fn run(port: Port, mut out: WriteHalf, bursts: &Receiver<Burst>, queue: &Queue) {
+    while let Ok(mut burst) = bursts.recv() {
         let bytes = burst.len() as u64;
         for segments in burst.segments.chunks(SLICES) {
-            let mut slices: Vec<IoSlice<'_>> = segments
-                .iter()
-                .map(|segment| match segment {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            for (slice, segment) in slices.iter_mut().zip(segments) {
+                *slice = match segment {
                     Segment::Control(range) => IoSlice::new(&burst.control[range.clone()]),
                     Segment::Payload(bytes) => IoSlice::new(bytes),
-                })
-                .collect();
-            if let Err(error) = write_all_vectored(&mut *out, &mut slices) {
-                return queue.send(Message::LaneEnded { lane, error: Some(error) });
+                };
+            }
+            if let Err(error) = write_all_vectored(&mut *out, &mut slices[..segments.len()]) {
+                return queue.send(Message::LaneEnded { port, error: Some(error) });
             }
         }
-        drop(burst);
-        queue.send(Message::Sent { lane, bytes });
+        // Buffers go back to the pool now, not when the burst is used again.
+        burst.clear();
+        queue.send(Message::Sent { port, bytes, burst });
     }
-    queue.send(Message::WriterEnded { lane });
+    queue.send(Message::WriterEnded { port });
 }

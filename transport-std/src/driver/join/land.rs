@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use longhaul_core::id::ItemId;
 use longhaul_core::integrity::{Checksum, Integrity};
+use longhaul_core::wire::APP_REPLY_MAX;
 use longhaul_state::item::Item;
 use longhaul_state::pool::Share;
 use longhaul_state::root::{LINK_SET_BYTES, RootBuilder, RootError};
@@ -168,7 +169,9 @@ impl SinkThread {
             SinkOp::Publish => {
                 self.sink.publish()?;
                 self.published = true;
-                Report::Published
+                let mut app_reply = self.sink.app_reply();
+                app_reply.truncate(APP_REPLY_MAX);
+                Report::Published { app_reply }
             }
         };
         self.report(landed);

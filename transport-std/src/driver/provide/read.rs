@@ -137,7 +137,7 @@ impl ReadThread {
             let Some(mut buffer) = self.share.take(&|| self.queue.is_stopped()) else { return Ok(None) };
             let piece = fill(&**open, offset, &mut buffer[..len])?;
             let filled = if let Piece::Data(filled) = piece { filled } else { 0 };
-            (piece, Some(Bytes::Buffer(Arc::new(buffer), 0..filled)))
+            (piece, Some(Bytes::Alone(buffer, 0..filled)))
         };
         let report = |piece, bytes, run| Some(Report::Read { lane, id, offset, piece, bytes, run });
         let sparse = matches!(content.item.what, What::File { sparse: true, .. });

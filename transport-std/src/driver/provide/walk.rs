@@ -38,9 +38,17 @@ pub(crate) struct Walked {
 
 /// A small content, read and closed.
 pub(crate) struct Ready {
-    pub(super) bytes: Bytes,
+    buffer: Arc<Buffer>,
+    pub(super) range: Range<usize>,
     pub(super) crc: Option<u32>,
     pub(super) checksum: Checksum,
+}
+
+impl Ready {
+    /// The content: it may be sent more than once.
+    pub(super) fn bytes(&self) -> Bytes {
+        Bytes::Buffer(Arc::clone(&self.buffer), self.range.clone())
+    }
 }
 
 /// What the walk must know of the task.
@@ -58,7 +66,7 @@ enum Order {
 }
 
 /// The driver's end of the walk thread.
-pub(super) struct Walker(Option<Sender<Order>>);
+pub(super) struct Walker(Sender<Order>);
 
 impl Walker {
     pub(super) fn start(source: Arc<dyn Source>, shared: &Shared) -> Self {
@@ -74,14 +82,12 @@ impl Walker {
                 Err(_) => queue.send(Message::Panicked("the source's walk")),
             }
         });
-        Self(Some(orders))
+        Self(orders)
     }
 
     fn order(&self, order: Order) {
-        if let Some(orders) = &self.0 {
-            // A thread that has ended has reported why.
-            let _ = orders.send(order);
-        }
+        // A thread that has ended has reported why.
+        let _ = self.0.send(order);
     }
 
     pub(super) fn survey(&self) {
@@ -99,10 +105,6 @@ impl Walker {
         if walked.last_of_batch {
             self.order(Order::Batch);
         }
-    }
-
-    pub(super) fn stop(&mut self) {
-        self.0 = None;
     }
 }
 
@@ -252,7 +254,8 @@ impl Batch {
             let ready = match content {
                 None => None,
                 Some(content) => Some(Ready {
-                    bytes: Bytes::Buffer(Arc::clone(buffer.as_ref()?), content.range),
+                    buffer: Arc::clone(buffer.as_ref()?),
+                    range: content.range,
                     crc: content.crc,
                     checksum: content.checksum,
                 }),

@@ -2,7 +2,7 @@
 
 use heapless::Vec;
 
-use super::RUNS_AHEAD;
+use super::super::RUNS_AHEAD;
 use crate::integrity::RUN_LEN;
 
 /// The bytes of one item that have come: all before the frontier, and parts of some runs behind it.
@@ -40,6 +40,13 @@ impl Runs {
             self.frontier = self.open.swap_remove(at).1;
         }
         true
+    }
+
+    /// Forgets everything from `to` on, a run's start at or before the frontier.
+    pub(super) fn rewind(&mut self, to: u64) {
+        debug_assert!(to <= self.frontier && to.is_multiple_of(RUN_LEN), "runs are kept whole");
+        self.frontier = to;
+        self.open.clear();
     }
 
     /// The first byte that has not come.
