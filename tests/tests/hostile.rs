@@ -19,7 +19,7 @@ use longhaul_state::source::{DirectoryOptions, DirectorySource, MemorySource};
 use longhaul_state::transfer::{Summary, TransferError};
 use longhaul_tests::conformance::Party;
 use longhaul_tests::conformance::tree::{Scratch, Tree, look, noise, set, write};
-use longhaul_tests::hostile::{Peer, Proxy, Toward, init, small, welcome};
+use longhaul_tests::hostile::{Meddle, Meddling, Peer, Proxy, Toward, init, small, welcome};
 use longhaul_transport_std::{Listener, join};
 
 fn party(member: u8) -> Party {
@@ -600,7 +600,7 @@ fn a_joiner_that_breaks_the_rules_is_refused_and_the_next_is_served() {
         }),
         ("durable beyond verified", 100, Reason::Protocol, |peer| {
             receives(peer);
-            let body = [0_u32, 1].map(u32::to_le_bytes).concat();
+            let body = [0_u32, 0, 1].map(u32::to_le_bytes).concat();
             peer.raw(Kind::Grades, Flags::NONE, 0, &body);
             told(peer)
         }),
@@ -721,9 +721,9 @@ fn small_state(path: &Path) {
 }
 
 /// One fetch of `source` through a proxy.
-fn through(source: &Path, sink: Box<DirectorySink>, flip: Option<(Toward, usize, u8)>) -> Through {
+fn through(source: &Path, sink: Box<DirectorySink>, meddling: &[Meddling]) -> Through {
     let listener = Listener::bind("127.0.0.1:0").unwrap();
-    let proxy = Proxy::new(listener.local_addr(), flip);
+    let proxy = Proxy::new(listener.local_addr(), meddling);
     let (us, them) = (party(2), party(1));
     let (joiner, provider) = thread::scope(|scope| {
         let provider = scope.spawn(|| {
@@ -735,7 +735,7 @@ fn through(source: &Path, sink: Box<DirectorySink>, flip: Option<(Toward, usize,
         listener.stop();
         (joiner, provider.join().expect("a provider does not panic"))
     });
-    Through { joiner, provider, recorded: proxy.recorded() }
+    Through { joiner, provider, recorded: proxy.recorded().swap_remove(0) }
 }
 
 struct Through {
@@ -778,7 +778,9 @@ fn replay(golden: &[u8], complete: usize, cut: usize) -> Result<Summary, Transfe
     let scratch = Scratch::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let me = party(2);
+    let mut me = party(2);
+    // Nobody answers a second time.
+    me.options.redial = false;
     let joined = thread::scope(|scope| {
         scope.spawn(|| {
             let mut peer = Peer::new(listener.accept().unwrap().0);
@@ -804,7 +806,7 @@ fn replay(golden: &[u8], complete: usize, cut: usize) -> Result<Summary, Transfe
 fn a_session_cut_at_any_byte_is_an_error_and_never_published() {
     let scratch = Scratch::new();
     small_state(&scratch.source());
-    let session = through(&scratch.source(), landing(&scratch), None);
+    let session = through(&scratch.source(), landing(&scratch), &[]);
     assert_eq!(session.joiner.unwrap().items, 5);
     let [golden, _] = session.recorded;
     let frames = frames(&golden);
@@ -817,15 +819,16 @@ fn a_session_cut_at_any_byte_is_an_error_and_never_published() {
     });
 }
 
-fn survives(source: &Path, expected: &Tree, flip: (Toward, usize, u8)) -> bool {
+fn survives(source: &Path, expected: &Tree, flip: Meddling) -> bool {
     let scratch = Scratch::new();
-    let Through { joiner, provider, .. } = through(source, landing(&scratch), Some(flip));
+    let Through { joiner, provider, .. } = through(source, landing(&scratch), &[flip]);
     if joiner.is_ok() {
         assert_eq!(&look(&scratch.destination()), expected, "{flip:?}: wrong bytes were published");
         assert_eq!(scratch.residue(), ["DEST"], "{flip:?}");
     } else {
         assert_eq!(scratch.residue(), Vec::<String>::new(), "{flip:?}: {joiner:?}");
-        assert!(!matches!(provider, Some(Ok(_))), "{flip:?}: confirmed, and not published");
+        let confirmed = matches!(&provider, Some(Ok(summary)) if summary.confirmed);
+        assert!(!confirmed, "{flip:?}: confirmed, and not published");
     }
     joiner.is_ok()
 }
@@ -835,10 +838,15 @@ fn any_flipped_bit_is_mended_or_an_error_and_never_published() {
     let scratch = Scratch::new();
     small_state(&scratch.source());
     let expected = look(&scratch.source());
-    let recorded = through(&scratch.source(), landing(&scratch), None).recorded;
+    let recorded = through(&scratch.source(), landing(&scratch), &[]).recorded;
     let mut flips = Vec::new();
     for (way, bytes) in [(Toward::Joiner, &recorded[0]), (Toward::Provider, &recorded[1])] {
-        flips.extend((0..bytes.len() * 8).map(|bit| (way, bit / 8, (bit % 8) as u8)));
+        flips.extend((0..bytes.len() * 8).map(|bit| Meddling {
+            connection: 0,
+            toward: way,
+            at: bit / 8,
+            what: Meddle::Flip((bit % 8) as u8),
+        }));
     }
     if std::env::var_os("LONGHAUL_ALL").is_none() {
         let seed = std::env::var("LONGHAUL_SEED").ok().and_then(|seed| seed.parse().ok());

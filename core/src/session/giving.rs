@@ -26,13 +26,22 @@ struct Entry {
     state: TaskOut,
     asked: Option<Asked>,
     terms: Option<Terms>,
+    /// It was announced on this connection.
+    announced: bool,
     /// Members of its digest that are sent, on this connection.
     digest_sent: u16,
     /// The joiner said Begin on this connection.
     begun: bool,
 }
 
-const AWAITED: Entry = Entry { state: TaskOut::Awaited, asked: None, terms: None, digest_sent: 0, begun: false };
+const AWAITED: Entry = Entry {
+    state: TaskOut::Awaited,
+    asked: None,
+    terms: None,
+    announced: false,
+    digest_sent: 0,
+    begun: false,
+};
 
 /// What a provider may grant.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +177,6 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
             return Err(SessionError::Misbehaved(Misbehaviour::Task));
         }
         entry.asked = Some(asked);
-        entry.digest_sent = 0;
         match after {
             TaskOut::Agreed if before != TaskOut::Agreed => self.agreed(task, reports),
             TaskOut::Agreed => {}
@@ -207,7 +215,8 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
         if again && self.tasks[task.index()].terms != Some(terms) {
             return Err(SessionError::Misbehaved(Misbehaviour::Task));
         }
-        self.tasks[task.index()].terms = Some(terms);
+        let entry = &mut self.tasks[task.index()];
+        (entry.terms, entry.announced) = (Some(terms), true);
         let len = Frame::Task(frame).emit_of(task, out).expect("the caller's buffer takes any frame");
         reports.event(Event::Prepared { side: Side::Provider, task });
         if terms.digest_members > 0 {
@@ -266,7 +275,7 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
     /// Everything of the announcement is sent, on this connection.
     fn is_announced(&self, task: TaskId) -> bool {
         let entry = &self.tasks[task.index()];
-        task.0 < self.requested && entry.terms.is_some_and(|terms| terms.digest_members == entry.digest_sent)
+        entry.announced && entry.terms.is_some_and(|terms| terms.digest_members == entry.digest_sent)
     }
 
     /// The connection stands again, and the joiner is ready for the task that was under way.
@@ -375,7 +384,7 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
     pub(super) fn lose(&mut self) {
         (self.requests, self.requested) = (None, 0);
         for entry in &mut self.tasks {
-            (entry.digest_sent, entry.begun) = (0, false);
+            (entry.announced, entry.digest_sent, entry.begun) = (false, 0, false);
         }
         self.window.lose();
     }

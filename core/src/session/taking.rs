@@ -24,7 +24,15 @@ struct Entry {
     begin: bool,
 }
 
-const REQUESTED: Entry = Entry { state: TaskIn::Requested, terms: None, answered: false, digest_come: 0, begin: false };
+impl Entry {
+    /// Whether the announcement is whole, on this connection.
+    fn is_announced(&self) -> bool {
+        self.answered && self.terms.is_some_and(|terms| terms.digest_members == self.digest_come)
+    }
+}
+
+const REQUESTED: Entry =
+    Entry { state: TaskIn::Requested, terms: None, answered: false, digest_come: 0, begin: false };
 
 /// What a joiner demands and takes.
 #[derive(Clone, Copy, Debug)]
@@ -131,9 +139,6 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
             return;
         }
         self.prepare = true;
-        for entry in &mut self.tasks {
-            (entry.answered, entry.digest_come) = (false, 0);
-        }
         self.settle(reports);
     }
 
@@ -203,8 +208,8 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
 
     /// Preflight begins when the announcement is whole; after a re-dial it goes on, or has passed.
     fn digested(&mut self, task: TaskId, reports: &mut Reports) {
-        let entry = &mut self.tasks[task.index()];
-        if entry.terms.is_none_or(|terms| terms.digest_members != entry.digest_come) {
+        let entry = &self.tasks[task.index()];
+        if !entry.is_announced() {
             return;
         }
         let before = entry.state;
@@ -233,7 +238,8 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
     /// Preflight has passed.
     pub(super) fn begun(&mut self, task: TaskId, reports: &mut Reports) {
         self.on(task, Input::Begin).expect("begun answers Begin");
-        self.tasks[task.index()].begin = true;
+        // After a re-dial it is said once the task was announced again.
+        self.tasks[task.index()].begin = self.tasks[task.index()].is_announced();
         self.settle(reports);
     }
 
@@ -272,6 +278,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
             small: terms.small,
             max_retries: self.demands.max_retries,
             items: terms.items,
+            again: !self.fresh,
         });
         reports.event(Event::Streaming { side: Side::Joiner, task });
     }
@@ -363,7 +370,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         self.agree = None;
         self.fresh = false;
         for entry in &mut self.tasks {
-            entry.begin = false;
+            (entry.answered, entry.digest_come, entry.begin) = (false, 0, false);
         }
         if self.started {
             self.window.lose();
@@ -377,24 +384,21 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
                 reports.command(Command::Request { task: TaskId(task) });
             }
             (TaskId(0), Frame::Prepare { requests: self.requests })
-        } else if let Some(task) = self.agree.take() {
-            (task, Frame::Agreed)
         } else if let Some(at) = self.tasks.iter().position(|entry| entry.begin) {
             self.tasks[at].begin = false;
             (TaskId(at as u16), Frame::Begin)
-        } else if self.started && self.state == TakingState::Streaming && self.is_begun() {
+        } else if let Some(task) = self.agree.take() {
+            (task, Frame::Agreed)
+        } else if self.started
+            && self.state == TakingState::Streaming
+            && self.tasks[self.current.index()].is_announced()
+        {
             return self.window.poll_transmit(out);
         } else {
             return None;
         };
         let len = frame.emit_of(task, out).expect("the caller's buffer takes any frame");
         Some(Transmit { len, payload: None })
-    }
-
-    /// Whether the provider knows, on this connection, that its items' frames are awaited.
-    fn is_begun(&self) -> bool {
-        let entry = self.tasks[self.current.index()];
-        entry.terms.is_some_and(|terms| terms.digest_members == entry.digest_come)
     }
 
     /// The inequalities of this direction.

@@ -8,6 +8,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -228,62 +230,112 @@ pub enum Toward {
     Provider,
 }
 
-/// Stands between a joiner and a provider for one connection.
+/// What a [`Proxy`] does to one of the connections that go through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meddling {
+    /// Which connection, in the order in which they come: 0 is lane 0 of the first epoch.
+    pub connection: usize,
+    /// Which way.
+    pub toward: Toward,
+    /// At which byte.
+    pub at: usize,
+    /// What.
+    pub what: Meddle,
+}
+
+/// See [`Meddling`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meddle {
+    /// This bit of the byte is flipped.
+    Flip(u8),
+    /// The connection ends before the byte, both ways.
+    Cut,
+}
+
+/// Stands between a dialler and a listener, on all their connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    thread: JoinHandle<[Vec<u8>; 2]>,
+    stopped: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<[Vec<u8>; 2]>>,
 }
 
 impl Proxy {
-    /// A proxy before `provider` that flips one bit: `flip` is the way, the byte and the bit.
+    /// A proxy before the provider that listens at `provider`.
     ///
     /// # Panics
     /// If there is no address for it.
     #[must_use]
-    pub fn new(provider: SocketAddr, flip: Option<(Toward, usize, u8)>) -> Self {
+    pub fn new(provider: SocketAddr, meddling: &[Meddling]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
+        let (stopped, meddling) = (Arc::new(AtomicBool::new(false)), meddling.to_vec());
+        let stop = Arc::clone(&stopped);
         let thread = thread::spawn(move || {
-            let (joiner, _) = listener.accept().expect("the joiner dials");
-            let provider = TcpStream::connect(provider).expect("the provider listens");
-            let altered = |way| flip.filter(|flip| flip.0 == way).map(|(_, byte, bit)| (byte, bit));
-            thread::scope(|scope| {
-                let back = scope.spawn(|| pump(&joiner, &provider, altered(Toward::Provider)));
-                let forth = pump(&provider, &joiner, altered(Toward::Joiner));
-                [forth, back.join().expect("a pump does not panic")]
-            })
+            let mut pumps = Vec::new();
+            while let Ok((dialler, _)) = listener.accept() {
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                // A listener that has ended takes nobody: the dialler sees the end.
+                let Ok(listening) = TcpStream::connect(provider) else { continue };
+                let number = pumps.len();
+                let of = |toward| {
+                    let mine = |m: &&Meddling| m.connection == number && m.toward == toward;
+                    meddling.iter().copied().filter(|m| mine(&m)).collect::<Vec<_>>()
+                };
+                let (back, forth) = (of(Toward::Provider), of(Toward::Joiner));
+                let pair = [listening, dialler];
+                let clone = || pair.each_ref().map(|end| end.try_clone().expect("a descriptor more"));
+                let ([l1, d1], [l2, d2]) = (clone(), clone());
+                let back = thread::spawn(move || pump(&d1, &l1, &back));
+                let forth = thread::spawn(move || pump(&l2, &d2, &forth));
+                pumps.push([forth, back]);
+            }
+            let ended = |pump: JoinHandle<Vec<u8>>| pump.join().expect("a pump does not panic");
+            pumps.into_iter().map(|pair| pair.map(ended)).collect()
         });
-        Self { address, thread }
+        Self { address, stopped, thread }
     }
 
-    /// Where the joiner dials.
+    /// Where to dial.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What went to the joiner, and to the provider.
+    /// Takes no more connections, waits for the end of those that stand, and tells what each carried: to
+    /// the dialler, and to the listener.
     ///
     /// # Panics
-    /// If one of them was never there.
+    /// If a thread of it has.
     #[must_use]
-    pub fn recorded(self) -> [Vec<u8>; 2] {
-        self.thread.join().expect("both sides came")
+    pub fn recorded(self) -> Vec<[Vec<u8>; 2]> {
+        self.stopped.store(true, Ordering::SeqCst);
+        // It sleeps until somebody comes.
+        let _ = TcpStream::connect(self.address);
+        self.thread.join().expect("a proxy does not panic")
     }
 }
 
-fn pump(mut from: &TcpStream, mut to: &TcpStream, flip: Option<(usize, u8)>) -> Vec<u8> {
+fn pump(mut from: &TcpStream, mut to: &TcpStream, meddling: &[Meddling]) -> Vec<u8> {
     let (mut all, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
-    while let Ok(len @ 1..) = from.read(&mut buffer) {
-        if let Some((byte, bit)) = flip
-            && let Some(at) = byte.checked_sub(all.len()).filter(|&at| at < len)
-        {
-            buffer[at] ^= 1 << bit;
+    while let Ok(mut len @ 1..) = from.read(&mut buffer) {
+        let mut cut = false;
+        for Meddling { at, what, .. } in meddling {
+            let Some(at) = at.checked_sub(all.len()).filter(|&at| at < len) else { continue };
+            match what {
+                Meddle::Flip(bit) => buffer[at] ^= 1 << bit,
+                Meddle::Cut => (len, cut) = (at, true),
+            }
         }
         all.extend_from_slice(&buffer[..len]);
         if to.write_all(&buffer[..len]).is_err() {
             break;
+        }
+        if cut {
+            let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+            return all;
         }
     }
     // Either may be gone already.

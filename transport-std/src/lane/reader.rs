@@ -91,7 +91,11 @@ pub(super) fn start(
         let message = match ended {
             Ended::Stopped => return,
             Ended::Io(error) => Message::LaneEnded { port, error },
-            Ended::Invalid(error) => Message::Invalid { port, error },
+            Ended::Invalid(error) => {
+                queue.send(Message::Invalid { port, error });
+                // Until the peer has read why, it is listened to: bytes unread would take our words along.
+                Message::LaneEnded { port, error: reader.discard() }
+            }
         };
         queue.send(message);
     });
@@ -141,6 +145,18 @@ impl Reader {
         match self.read_frames() {
             Ok(never) => match never {},
             Err(ended) => ended,
+        }
+    }
+
+    /// Reads to the end, and keeps nothing.
+    fn discard(&mut self) -> Option<io::Error> {
+        let mut nowhere = [0; 4096];
+        loop {
+            match self.read(&mut nowhere) {
+                Ok(_) => {}
+                Err(Ended::Io(error)) => return error,
+                Err(_) => return None,
+            }
         }
     }
 

@@ -83,6 +83,8 @@ pub(super) struct Terms {
     pub(super) small: bool,
     pub(super) max_retries: u8,
     pub(super) items: u64,
+    /// The connection was lost before: its items may have been offered on an earlier one.
+    pub(super) again: bool,
 }
 
 pub(super) struct Incoming<const LANES: usize, const WINDOW: usize> {
@@ -139,6 +141,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
                 small: true,
                 max_retries: 0,
                 items: 0,
+                again: false,
             },
             slots: [FREE; WINDOW],
             open: [const { None }; OPEN_ITEMS as usize],
@@ -160,7 +163,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
     pub(super) fn start(&mut self, terms: Terms) {
         debug_assert!(self.whole == 0 && self.open.iter().all(Option::is_none), "one after another");
         self.terms = terms;
-        (self.base, self.durable, self.retried, self.tell) = (0, 0, false, false);
+        (self.base, self.durable, self.retried, self.tell) = (0, 0, terms.again, false);
         self.told = Grades::default();
     }
 
@@ -217,10 +220,11 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         }
         let size = item.what.size();
         let eager_fits = !eager || (has_content && size.is_some_and(|size| size <= u64::from(EAGER_MAX)));
+        let retried = self.retried;
         let slot = self.known(Kind::Offer, id)?;
         let before = slot.state;
         let expected = match before {
-            ItemIn::Free => attempt == 0,
+            ItemIn::Free => attempt == 0 || retried,
             ItemIn::Asked => slot.awaits_offer || attempt != slot.attempt,
             _ => slot.awaits_offer,
         };
