@@ -840,7 +840,7 @@ fn any_flipped_bit_is_mended_or_an_error_and_never_published() {
     let expected = look(&scratch.source());
     let recorded = through(&scratch.source(), landing(&scratch), &[]).recorded;
     let mut flips = Vec::new();
-    for (way, bytes) in [(Toward::Joiner, &recorded[0]), (Toward::Provider, &recorded[1])] {
+    for (way, bytes) in [(Toward::Dialler, &recorded[0]), (Toward::Listener, &recorded[1])] {
         flips.extend((0..bytes.len() * 8).map(|bit| Meddling {
             connection: 0,
             toward: way,

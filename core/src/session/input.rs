@@ -152,8 +152,14 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             // A peer that speaks while this side installs changes nothing any more.
             _ if taking.state() == TakingState::Installing => return Ok(()),
             _ if taking.is_over() => return Err(unexpected(kind)),
-            Frame::Task(frame) => taking.announced(task, &frame, reports)?,
-            Frame::Digest(part) => taking.digest(task, &part, reports)?,
+            Frame::Task(frame) => {
+                taking.announced(task, &frame, reports)?;
+                self.dial_begun();
+            }
+            Frame::Digest(part) => {
+                taking.digest(task, &part, reports)?;
+                self.dial_begun();
+            }
             Frame::Refused(_) => taking.refused(task, reports)?,
             Frame::Complete(complete) => taking.complete(task, complete, reports)?,
             _ if !taking.is_current(task) => return Err(unexpected(kind)),
@@ -182,6 +188,13 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             self.progress(now);
         }
         Ok(())
+    }
+
+    /// After a re-dial nobody waits for a preflight that has passed.
+    fn dial_begun(&mut self) {
+        if self.taking.is_begun() {
+            self.dial_lanes();
+        }
     }
 
     /// The payload announced on `lane` has come, `len` bytes whose CRC-32C is `crc` (`None` if it was

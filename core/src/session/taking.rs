@@ -58,8 +58,8 @@ pub(super) struct Taking<const LANES: usize, const WINDOW: usize> {
     complete: Option<Complete>,
     /// A task of which the provider must hear that this side has the same.
     agree: Option<TaskId>,
-    /// The connection was lost once: the provider can't send items with their offers any more.
-    fresh: bool,
+    /// The connection was lost before.
+    lost: bool,
     pub(super) window: Incoming<LANES, WINDOW>,
 }
 
@@ -80,7 +80,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
             started: false,
             complete: None,
             agree: None,
-            fresh: true,
+            lost: false,
             window: Incoming::idle(),
         }
     }
@@ -117,6 +117,12 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         self.tasks().iter().filter_map(|entry| entry.terms).map(|terms| terms.lanes).max().unwrap_or(0)
     }
 
+    /// Whether a task's preflight has passed, and the provider has announced it on this connection.
+    pub(super) fn is_begun(&self) -> bool {
+        let begun = |entry: &Entry| entry.state == TaskIn::Begun && entry.is_announced();
+        self.tasks().iter().any(begun)
+    }
+
     /// Whether a task is under way that needs data lanes.
     pub(super) fn needs_lanes(&self) -> bool {
         let moving = self.tasks[self.current.index()].state == TaskIn::Begun;
@@ -146,7 +152,8 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
     pub(super) fn request(&self, task: TaskId, state_id: &[u8], selector: &[u8], out: &mut [u8]) -> usize {
         let request = Request {
             integrity: self.demands.integrity,
-            fresh: self.fresh,
+            // What this side holds it has of this very provider.
+            fresh: true,
             agreed: self.tasks[task.index()].state == TaskIn::Agreed,
             lanes: self.demands.lanes,
             chunk: self.demands.chunk,
@@ -278,7 +285,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
             small: terms.small,
             max_retries: self.demands.max_retries,
             items: terms.items,
-            again: !self.fresh,
+            again: self.lost,
         });
         reports.event(Event::Streaming { side: Side::Joiner, task });
     }
@@ -368,7 +375,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         self.prepare = false;
         // What this side agreed to is said with its request.
         self.agree = None;
-        self.fresh = false;
+        self.lost = true;
         for entry in &mut self.tasks {
             (entry.answered, entry.digest_come, entry.begin) = (false, 0, false);
         }

@@ -11,8 +11,10 @@
 pub mod doubles;
 pub mod endings;
 pub mod failures;
+pub mod resuming;
 pub mod states;
 pub mod tree;
+pub mod words;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +28,8 @@ use longhaul_core::wire::ChunkLen;
 use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
 use longhaul_state::transfer::{Control, Options, Stage, Summary, TransferError};
 use longhaul_state::{Sink, Source};
+
+use crate::hostile::{Meddling, Proxy};
 
 /// How one side's part of a transfer ended.
 pub type End = Result<Summary, TransferError>;
@@ -205,6 +209,28 @@ impl Rig<'_> {
         ends
     }
 
+    /// The same through a proxy that meddles with its connections.
+    ///
+    /// # Panics
+    /// If a side panicked.
+    pub fn run_through(
+        &self,
+        meddling: &[Meddling],
+        source: Arc<dyn Source>,
+        sink: Box<dyn Sink>,
+        settings: &Settings,
+    ) -> Ends {
+        let listener = self.subject.listen();
+        let proxy = Proxy::new(listener.address(), meddling);
+        let ends = self.run_between(&*listener, proxy.address(), source, sink, settings);
+        let connections = proxy.recorded().len();
+        assert!(meddling.iter().all(|m| m.connection < connections), "it never came to {meddling:?}");
+        for party in [&settings.provider, &settings.joiner] {
+            eventually("all buffers are back", || party.pool.in_use() == 0);
+        }
+        ends
+    }
+
     /// The same at a listener that stands already.
     ///
     /// # Panics
@@ -216,7 +242,17 @@ impl Rig<'_> {
         sink: Box<dyn Sink>,
         settings: &Settings,
     ) -> Ends {
-        let address = listener.address();
+        self.run_between(listener, listener.address(), source, sink, settings)
+    }
+
+    fn run_between(
+        &self,
+        listener: &dyn Listen,
+        address: SocketAddr,
+        source: Arc<dyn Source>,
+        sink: Box<dyn Sink>,
+        settings: &Settings,
+    ) -> Ends {
         let called = || listener.accept().expect("somebody calls");
         thread::scope(|scope| match self.way {
             Way::Fetch => {
@@ -306,6 +342,14 @@ macro_rules! conformance_cases {
             endings::a_full_listener_says_when_to_come_back
             endings::nobody_there_is_an_error
             endings::two_of_the_same_role_refuse_each_other
+            resuming::a_lost_connection_is_replaced_and_little_is_sent_again
+            resuming::connections_lost_again_and_again_are_replaced
+            resuming::a_lost_data_lane_leaves_the_others_to_go_on
+            resuming::the_last_data_lane_is_replaced_with_the_connection
+            resuming::without_redial_a_lost_connection_is_an_error
+            words::what_applications_say_reaches_the_other_side
+            words::a_part_of_a_state_by_its_id_and_selector
+            words::what_is_refused_comes_with_a_reply
         }
     };
     ($subject:expr, $way:ident: $($module:ident :: $case:ident)*) => {

@@ -224,10 +224,10 @@ pub const fn small(items: u64, bytes: u64) -> Task<'static> {
 /// Which way bytes go through a [`Proxy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Toward {
-    /// From the provider (which listens) to the joiner.
-    Joiner,
+    /// From the listener to the dialler.
+    Dialler,
     /// Back.
-    Provider,
+    Listener,
 }
 
 /// What a [`Proxy`] does to one of the connections that go through it.
@@ -261,12 +261,12 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy before the provider that listens at `provider`.
+    /// A proxy before the member that listens at `listening`.
     ///
     /// # Panics
     /// If there is no address for it.
     #[must_use]
-    pub fn new(provider: SocketAddr, meddling: &[Meddling]) -> Self {
+    pub fn new(listening: SocketAddr, meddling: &[Meddling]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let (stopped, meddling) = (Arc::new(AtomicBool::new(false)), meddling.to_vec());
@@ -278,13 +278,13 @@ impl Proxy {
                     break;
                 }
                 // A listener that has ended takes nobody: the dialler sees the end.
-                let Ok(listening) = TcpStream::connect(provider) else { continue };
+                let Ok(listening) = TcpStream::connect(listening) else { continue };
                 let number = pumps.len();
                 let of = |toward| {
                     let mine = |m: &&Meddling| m.connection == number && m.toward == toward;
                     meddling.iter().copied().filter(|m| mine(&m)).collect::<Vec<_>>()
                 };
-                let (back, forth) = (of(Toward::Provider), of(Toward::Joiner));
+                let (back, forth) = (of(Toward::Listener), of(Toward::Dialler));
                 let pair = [listening, dialler];
                 let clone = || pair.each_ref().map(|end| end.try_clone().expect("a descriptor more"));
                 let ([l1, d1], [l2, d2]) = (clone(), clone());

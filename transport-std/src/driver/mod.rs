@@ -380,6 +380,7 @@ impl Driver<'_> {
                 lanes: &mut self.lanes,
                 scratch: &mut self.scratch,
                 control: &self.shared.control,
+                refused: &mut self.refused,
                 now,
             };
             if let Err(error) = join.frame(lane, &frame, payload, inbound, &mut io) {
@@ -497,6 +498,7 @@ impl Driver<'_> {
             lanes: &mut self.lanes,
             scratch: &mut self.scratch,
             control: &self.shared.control,
+            refused: &mut self.refused,
             now,
         };
         if let Err(error) = act(&mut self.role, &mut io) {
@@ -732,6 +734,8 @@ pub(crate) struct Io<'a> {
     pub(crate) lanes: &'a mut [Option<LaneEnd>],
     pub(crate) scratch: &'a mut [u8; FRAME_MAX],
     pub(crate) control: &'a Arc<Control>,
+    /// Set when this side refuses what was asked for.
+    pub(crate) refused: &'a mut Option<TransferError>,
     pub(crate) now: Instant,
 }
 

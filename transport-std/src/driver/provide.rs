@@ -220,6 +220,7 @@ impl Provide {
                 let reason = Reason::Refused;
                 let refused = Refused { reason, message, app_reply: &app_reply };
                 let len = io.machine.handle_refused(task, &refused, io.now, &mut io.scratch[..]);
+                *io.refused = Some(TransferError::refused(&refused));
                 return send(io, Lane::CONTROL, len);
             }
         }

@@ -599,7 +599,6 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
     /// The joiner is ready again.
     pub(super) const fn go_on(&mut self) {
         self.paused = false;
-        self.terms.fresh = false;
     }
 
     pub(super) const fn is_paused(&self) -> bool {
