@@ -2,9 +2,11 @@
 //!
 //! | module | proves |
 //! | --- | --- |
+//! | [`sim`] | whole members in a simulated world keep their promises, seed by seed and case by case |
 //! | [`mod@conformance`] | a transport moves every kind of state, and fails as it should |
 //! | [`hostile`] | a transport withstands peers that lie, cut off, and speak something else |
 #![forbid(unsafe_code)]
 
 pub mod conformance;
 pub mod hostile;
+pub mod sim;

@@ -1,0 +1,128 @@
+//! The simulator's command.
+//!
+//! ```text
+//! cargo run -p longhaul-tests --release -- soak --seconds 60 --cores 2
+//! cargo run -p longhaul-tests --release -- seed 17 --trace
+//! cargo run -p longhaul-tests --release -- minimise 17
+//! cargo run -p longhaul-tests --release -- scenario tests/scenarios/network.txt
+//! ```
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use longhaul_tests::sim::{Case, minimise, parse_scenarios, run, soak};
+
+#[derive(Parser)]
+#[command(about = "Runs whole members in a simulated world")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run seed after seed for a time
+    Soak {
+        /// For how long
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+        /// On how many cores
+        #[arg(long, default_value_t = 1)]
+        cores: usize,
+        /// The first seed
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// No more seeds than this
+        #[arg(long, default_value_t = u64::MAX)]
+        seeds: u64,
+    },
+    /// Run one seed
+    Seed {
+        /// Which
+        seed: u64,
+        /// Print what happens as it happens
+        #[arg(long)]
+        trace: bool,
+    },
+    /// Run the cases of scenario files
+    Scenario {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Print what happens as it happens
+        #[arg(long)]
+        trace: bool,
+    },
+    /// Shrink a seed that fails to the smallest scenario line that does
+    Minimise {
+        /// Which
+        seed: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    // What breaks is reported with its seed; the panic's own words would say it twice.
+    std::panic::set_hook(Box::new(|_| {}));
+    match carry_out(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("{what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(command: Command) -> Result<(), String> {
+    match command {
+        Command::Soak { seconds, cores, from, seeds } => {
+            let soaked = soak(from, seeds, Duration::from_secs(seconds), cores);
+            println!(
+                "{} seeds in {:.1} s on {cores} cores: {:.0} seeds a second; {} attempts, {} failed sessions, \
+                 {} unconfirmed, \
+                 {} resumed, {} lanes lost, {} items sent again, {} events, {:.0} s simulated",
+                soaked.seeds,
+                soaked.elapsed.as_secs_f64(),
+                soaked.rate(),
+                soaked.attempts,
+                soaked.failures,
+                soaked.unconfirmed,
+                soaked.resumed,
+                soaked.lanes_lost,
+                soaked.retries,
+                soaked.steps,
+                soaked.simulated.as_secs_f64(),
+            );
+            match soaked.broken {
+                Some((seed, what)) => Err(format!("seed {seed}: {what}\n{}", Case::draw(seed))),
+                None => Ok(()),
+            }
+        }
+        Command::Seed { seed, trace } => report(&Case::draw(seed), trace),
+        Command::Scenario { files, trace } => {
+            for file in files {
+                let text =
+                    std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+                let cases = parse_scenarios(&text).map_err(|why| format!("{}: {why}", file.display()))?;
+                cases.iter().try_for_each(|(_, case)| report(case, trace))?;
+            }
+            Ok(())
+        }
+        Command::Minimise { seed } => {
+            if let Some((case, what)) = minimise(&Case::draw(seed)) {
+                return Err(format!("{what}\n{case}"));
+            }
+            println!("seed {seed} does not fail");
+            Ok(())
+        }
+    }
+}
+
+fn report(case: &Case, trace: bool) -> Result<(), String> {
+    println!("{case}");
+    let outcome = run(case, trace).map_err(|what| format!("{case}\n{what}"))?;
+    println!("{outcome:?}");
+    Ok(())
+}
