@@ -184,10 +184,6 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             }
             _ => return Err(unexpected(kind)),
         }
-        // After a re-dial nobody begins a task again that has begun.
-        if matches!(kind, Kind::Task | Kind::Digest) && self.taking.wants_lanes() {
-            self.dial_lanes();
-        }
         if progressed {
             self.progress(now);
         }

@@ -542,13 +542,13 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         let failures = slot.failures;
         let is_offered_again = slot.awaits_offer;
         self.retried = true;
-        if failures > max_retries {
-            return Err(SessionError::ItemFailed { id, attempts: failures });
-        }
         if is_offered_again {
             self.on(id, Input::Ask).expect("what failed is asked for");
         } else {
             self.agains += 1;
+        }
+        if failures > max_retries {
+            return Err(SessionError::ItemFailed { id, attempts: failures });
         }
         reports.event(Event::Retrying { id, failures });
         let rewound = self.rewind(id, bad);
