@@ -357,6 +357,56 @@ fn a_large_item_waits_for_its_answer_and_is_spread_over_the_lanes() {
 }
 
 #[test]
+fn frames_of_an_attempt_that_failed_are_dropped() {
+    let mut machine = joiner(2);
+    let offer = |attempt| Frame::Offer { id: ItemId(0), eager: true, attempt, item: file(8) };
+    let data = |attempt, offset| Frame::Data {
+        id: ItemId(0),
+        attempt,
+        offset,
+        len: 4,
+        run_end: false,
+        crc: Some(1),
+    };
+    machine.handle_frame(Lane(1), T, &offer(0), at(3));
+    machine.handle_frame(Lane(1), T, &data(0, 0), at(3));
+    assert!(!machine.handle_payload(Lane(1), 4, Some(2)), "it is not what was sent");
+    drain(&mut machine);
+    sent(&mut machine, 0);
+    // The next attempt comes on another lane, what is left of the first one on its own.
+    machine.handle_frame(Lane(2), T, &offer(1), at(3));
+    drain(&mut machine);
+    machine.handle_frame(Lane(1), T, &data(0, 4), at(3));
+    assert_eq!(machine.poll_receive(Lane(1)), Some(Receive::Discard { len: 4 }));
+    assert!(!machine.handle_payload(Lane(1), 4, Some(1)));
+    machine.handle_frame(Lane(2), T, &data(1, 0), at(3));
+    assert!(machine.handle_payload(Lane(2), 4, Some(1)), "{:?}", machine.failure());
+}
+
+#[test]
+fn only_the_same_member_and_a_later_epoch_resume_a_session() {
+    let later = Init { epoch: Epoch(1), capabilities: capability::ALL, ..init(true) };
+    let token = Token([6; 16]);
+    for (what, init) in [
+        ("another member", Init { member: MemberId([8; 16]), ..later }),
+        ("another transfer", Init { transfer: TransferId([8; 16]), ..later }),
+        ("the same epoch", Init { epoch: Epoch(0), ..later }),
+    ] {
+        let mut machine = provider(3);
+        assert!(machine.handle_resume(&init, token, at(5)).is_err(), "{what}");
+        assert_eq!(machine.state(), State::Streaming, "{what}: the session goes on as it was");
+    }
+    let mut machine = provider(3);
+    machine.handle_resume(&later, token, at(5)).unwrap();
+    assert_eq!(machine.epoch(), Epoch(1));
+    let closed = [0, 1, 2].map(|lane| Command::CloseLane { lane: Lane(lane) });
+    assert_eq!(drain(&mut machine), closed, "nothing of the old epoch comes through");
+    assert_eq!(sent(&mut machine, 0), ["Welcome"]);
+    machine.handle_frame(Lane(0), T, &Frame::Grades(Grades::default()), at(5));
+    assert!(machine.handle_resume(&later, token, at(6)).is_err(), "an epoch comes once");
+}
+
+#[test]
 fn a_peers_reason_is_kept() {
     let mut machine = joiner(1);
     let failed = Failed {

@@ -8,11 +8,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use longhaul_tests::broken;
 use longhaul_tests::sim::{Case, minimise, parse_scenarios, run, soak};
 
 #[derive(Parser)]
@@ -55,6 +56,18 @@ enum Command {
         /// Print what happens as it happens
         #[arg(long)]
         trace: bool,
+    },
+    /// Break the code on purpose, and see that each mutation is found
+    Broken {
+        /// Only those whose name holds this
+        #[arg(long, default_value = "")]
+        only: String,
+        /// Only so many, drawn by the seed
+        #[arg(long)]
+        sample: Option<usize>,
+        /// What the sample is drawn by
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
     },
     /// Shrink a seed that fails to the smallest scenario line that does
     Minimise {
@@ -109,6 +122,11 @@ fn carry_out(command: Command) -> Result<(), String> {
                 cases.iter().try_for_each(|(_, case)| report(case, trace))?;
             }
             Ok(())
+        }
+        Command::Broken { only, sample, seed } => {
+            let root =
+                Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+            broken::run(root, &only, sample, seed)
         }
         Command::Minimise { seed } => {
             if let Some((case, what)) = minimise(&Case::draw(seed)) {

@@ -149,10 +149,8 @@ impl<'a> Words<'a> {
             }
             "integrity" => case.integrity = self.one_of(&INTEGRITIES.map(|kind| (kind.name(), kind)))?,
             "old" => case.old = true,
-            "no" => match self.one_of(&[("replace", true), ("resume", false)])? {
-                true => case.replace = false,
-                false => case.resume = false,
-            },
+            "no" if self.one_of(&[("replace", true), ("resume", false)])? => case.replace = false,
+            "no" => case.resume = false,
             "checkpoint" => {
                 self.word("every")?;
                 case.checkpoint_every = self.number()?;
