@@ -68,6 +68,9 @@ pub struct Case {
     pub(crate) expected: Expected,
     /// At most so often may a plan be begun, all members together.
     pub(crate) attempts: Option<u64>,
+    /// At least so many connections must have been replaced, and data lanes lost alone, at the dialler.
+    pub(crate) resumes: u64,
+    pub(crate) loses: u64,
     /// A session that lost its connection goes on over a new one.
     pub(crate) resume: bool,
     /// After so many items a joiner makes durable what it has; 0: only at the end.
@@ -95,6 +98,8 @@ impl Default for Case {
             calm: 2 * SECOND,
             expected: Expected::Published,
             attempts: None,
+            resumes: 0,
+            loses: 0,
             resume: true,
             checkpoint_every: 0,
         }
