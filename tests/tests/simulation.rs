@@ -62,6 +62,11 @@ fn moves() {
 }
 
 #[test]
+fn sessions_that_go_on() {
+    scenarios("sessions.txt");
+}
+
+#[test]
 fn networks_that_fail() {
     scenarios("network.txt");
 }

@@ -131,7 +131,7 @@ pub enum Command {
     Rewind {
         /// The item.
         id: ItemId,
-        /// The end of what stays: a multiple of [`crate::integrity::RUN_LEN`].
+        /// The end of what stays: a multiple of [`crate::integrity::RUN_LEN`], or the item's size.
         to: u64,
     },
     /// Sum up count, bytes and root of all items of the task, then [`super::Session::handle_root`].

@@ -68,6 +68,9 @@ pub struct Case {
     pub(crate) expected: Expected,
     /// At most so often may a plan be begun, all members together.
     pub(crate) attempts: Option<u64>,
+    /// At least so many connections must have been replaced, and data lanes lost alone, at the dialler.
+    pub(crate) resumes: u64,
+    pub(crate) loses: u64,
     /// A session that lost its connection goes on over a new one.
     pub(crate) resume: bool,
     /// After so many items a joiner makes durable what it has; 0: only at the end.
@@ -95,6 +98,8 @@ impl Default for Case {
             calm: 2 * SECOND,
             expected: Expected::Published,
             attempts: None,
+            resumes: 0,
+            loses: 0,
             resume: true,
             checkpoint_every: 0,
         }
@@ -155,7 +160,7 @@ impl Case {
             _ => random.below(160),
         } / several;
         self.size.links = random.below(4);
-        self.size.big = if random.one_in(25) { random.within(1, 2) } else { 0 };
+        self.size.big = if random.one_in(12) { random.within(1, 2) } else { 0 };
         match random.below(12) {
             0 => self.size.shape = Shape::File,
             1 => self.size.shape = Shape::Stream,
@@ -171,9 +176,9 @@ impl Case {
     }
 
     fn draw_faults(&mut self, random: &mut Random) {
-        let count = random.within(1, 3);
+        let count = random.within(1, 4);
         for _ in 0..count {
-            match random.below(12) {
+            match random.below(16) {
                 // Without checksums nobody can tell that bits flipped.
                 0 if self.integrity == Integrity::None => {}
                 0 => self.rates.flips = random.within(20, 2000),
@@ -193,18 +198,18 @@ impl Case {
         let Give { provider, joiner } = random.pick(&self.transfers);
         let host = random.pick(&[provider, joiner]);
         // Most transfers take some milliseconds; some faults outlast every patience.
-        let at = 1 << random.within(19, 29);
+        let at = 1 << random.within(20, 28);
         let at = random.below(at);
         let nanos = 1 << random.within(20, 36);
         let nanos = random.below(nanos);
-        let fault = match random.below(9) {
-            0 | 1 => Fault::Cut { between: (provider, joiner), lane: random.below(4) as usize },
-            2 => Fault::Block { from: provider, to: joiner, nanos },
-            3 => Fault::Block { from: joiner, to: provider, nanos },
-            4 => Fault::Kill { host, nanos: nanos / 8 },
-            5 => Fault::Crash { host, nanos: nanos / 8 },
-            6 => Fault::Sleep { host, nanos },
-            7 => Fault::Leap { host, nanos },
+        let fault = match random.below(12) {
+            0..5 => Fault::Cut { between: (provider, joiner), lane: random.below(4) as usize },
+            5 => Fault::Block { from: provider, to: joiner, nanos },
+            6 => Fault::Block { from: joiner, to: provider, nanos },
+            7 => Fault::Kill { host, nanos: nanos / 8 },
+            8 => Fault::Crash { host, nanos: nanos / 8 },
+            9 => Fault::Sleep { host, nanos },
+            10 => Fault::Leap { host, nanos },
             _ => Fault::Freeze { host, nanos },
         };
         Timed { at, fault }

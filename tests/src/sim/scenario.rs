@@ -29,6 +29,7 @@
 //! | `calm at TIME` | faults stop: errors, flips, blocks; what follows must succeed | 2s |
 //! | `expect published`, `expect fails REASON` | how it ends; what fails is not tried again | `published` |
 //! | `attempts N` | no more plans than that are begun | any |
+//! | `resumes N`, `loses N lanes` | at least so many connections are replaced, data lanes die alone | any |
 //! | `no resume` | a lost connection fails its session | it goes on |
 //! | `checkpoint every N` | after N items a joiner makes durable what it has | only at the end |
 //! | `seed N` | of what is left to chance | 1 |
@@ -166,6 +167,11 @@ impl<'a> Words<'a> {
                 case.calm = self.time()?;
             }
             "attempts" => case.attempts = Some(self.number()?),
+            "resumes" => case.resumes = self.number()?,
+            "loses" => {
+                case.loses = self.number()?;
+                self.word("lanes")?;
+            }
             "expect" => case.expected = self.expected()?,
             fault => {
                 let timed = self.fault(fault)?;
@@ -350,6 +356,8 @@ impl fmt::Display for Case {
         }
         say(self.calm != usual.calm, format!("calm at {}", time(self.calm)));
         say(self.attempts.is_some(), format!("attempts {}", self.attempts.unwrap_or_default()));
+        say(self.resumes > 0, format!("resumes {}", self.resumes));
+        say(self.loses > 0, format!("loses {} lanes", self.loses));
         match self.expected {
             Expected::Published => say(true, "expect published".into()),
             Expected::Fails(reason) => say(true, format!("expect fails {reason}")),

@@ -414,7 +414,11 @@ impl Session {
         self.note_held();
         let over = self.is_ended();
         let Some(machine) = &mut self.machine else { return };
-        machine.thorough_invariants();
+        if over {
+            machine.invariants();
+        } else {
+            machine.thorough_invariants();
+        }
         if let Some(deadline) = machine.poll_timeout() {
             let when = io.clock.when(deadline);
             if self.tick.is_none_or(|tick| when < tick) {

@@ -566,7 +566,8 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         let missing = self.announced.iter().flatten().filter_map(announced).chain(bad).min();
         let Some(open) = self.open_of(id) else { return Command::Discard { id } };
         let frontier = open.runs.frontier();
-        let to = missing.map_or(frontier, |missing| frontier.min(missing)) / RUN_LEN * RUN_LEN;
+        // Of an item that came whole but for its end everything stays, its short last run too.
+        let to = missing.map_or(frontier, |missing| frontier.min(missing / RUN_LEN * RUN_LEN));
         // A stream is read in order, from its start.
         if open.stream || to == 0 {
             self.close_place(id);

@@ -42,9 +42,10 @@ impl Runs {
         true
     }
 
-    /// Forgets everything from `to` on, a run's start at or before the frontier.
+    /// Forgets everything from `to` on: the frontier, or the start of a run before it.
     pub(super) fn rewind(&mut self, to: u64) {
-        debug_assert!(to <= self.frontier && to.is_multiple_of(RUN_LEN), "runs are kept whole");
+        let whole = to == self.frontier || to < self.frontier && to.is_multiple_of(RUN_LEN);
+        debug_assert!(whole, "runs are kept whole");
         self.frontier = to;
         self.open.clear();
     }
