@@ -141,9 +141,6 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
             return;
         }
         self.prepare = true;
-        for entry in &mut self.tasks {
-            (entry.announced, entry.digest_come) = (false, 0);
-        }
         self.settle(reports);
     }
 
@@ -238,7 +235,8 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
     /// Preflight has passed.
     pub(super) fn begun(&mut self, task: TaskId, reports: &mut Reports) {
         self.on(task, Input::Begin).expect("begun answers Begin");
-        self.tasks[task.index()].begin = true;
+        // If the connection was lost meanwhile, the provider hears of it when it has announced the task again.
+        self.tasks[task.index()].begin = self.is_announced(task);
         self.settle(reports);
     }
 
@@ -369,7 +367,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         self.agree = None;
         self.fresh = false;
         for entry in &mut self.tasks {
-            entry.begin = false;
+            (entry.announced, entry.digest_come, entry.begin) = (false, 0, false);
         }
         if self.started {
             self.window.lose();
@@ -388,7 +386,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         } else if let Some(at) = self.tasks.iter().position(|entry| entry.begin) {
             self.tasks[at].begin = false;
             (TaskId(at as u16), Frame::Begin)
-        } else if self.started && self.state == TakingState::Streaming && self.is_begun() {
+        } else if self.started && self.state == TakingState::Streaming && self.is_announced(self.current) {
             return self.window.poll_transmit(out);
         } else {
             return None;
@@ -397,9 +395,9 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         Some(Transmit { len, payload: None })
     }
 
-    /// Whether the provider knows, on this connection, that its items' frames are awaited.
-    fn is_begun(&self) -> bool {
-        let entry = self.tasks[self.current.index()];
+    /// Everything of the announcement has come, on this connection.
+    fn is_announced(&self, task: TaskId) -> bool {
+        let entry = &self.tasks[task.index()];
         entry.announced && entry.terms.is_some_and(|terms| terms.digest_members == entry.digest_come)
     }
 
