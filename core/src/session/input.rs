@@ -29,6 +29,8 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         if let Err(error) = self.frame(lane, task, frame, now) {
             self.fail_with(error);
         }
+        // It may have been the turn of a task that needs lanes, after they were lost.
+        self.need_lanes(Lane(1), now);
         self.settle();
         self.check();
     }
@@ -293,11 +295,19 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
                 return self.fail_with(error);
             }
         }
-        let last = usize::from(self.granted());
+        self.need_lanes(lane, now);
+    }
+
+    /// Without a data lane left the connection is lost, once a task is under way that needs one.
+    fn need_lanes(&mut self, lost: Lane, now: Instant) {
+        if !self.lanes.contains(&LaneState::Lost) {
+            return;
+        }
+        let granted = usize::from(self.granted());
         // At a listener a lane that has not come may yet come.
-        let left = self.lanes[1..=last].iter().any(|lane| *lane != LaneState::Lost);
-        if !left && (self.giving.needs_lanes() || self.taking.needs_lanes()) {
-            self.lose(SessionError::LaneLost(lane), now);
+        let left = granted == 0 || self.lanes[1..=granted].iter().any(|lane| *lane != LaneState::Lost);
+        if self.life == Life::Open && !left && (self.giving.needs_lanes() || self.taking.needs_lanes()) {
+            self.lose(SessionError::LaneLost(lost), now);
         }
     }
 
@@ -544,6 +554,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         }
         self.taking.begun(task, &mut self.reports);
         self.dial_lanes();
+        self.need_lanes(Lane(1), now);
         self.progress(now);
         self.check();
     }
@@ -642,6 +653,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             self.fail_with(error);
         }
         self.progress(now);
+        self.need_lanes(Lane(1), now);
         self.settle();
         self.check();
     }
