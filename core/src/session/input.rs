@@ -112,7 +112,10 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         let giving = &mut self.giving;
         let mut progressed = true;
         match *frame {
-            _ if giving.is_over() => return Err(unexpected(kind)),
+            // A refusal may have been lost with its connection: it is asked for again.
+            _ if giving.is_over() && !matches!(kind, Kind::Prepare | Kind::Request) => {
+                return Err(unexpected(kind));
+            }
             Frame::Prepare { requests } => giving.prepare(requests, reports)?,
             Frame::Request(request) => giving.request(task, &request, reports)?,
             Frame::Begin => {
