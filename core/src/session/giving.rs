@@ -144,7 +144,8 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
 
     /// The joiner says how many requests will follow.
     pub(super) fn prepare(&mut self, requests: u16, reports: &mut Reports) -> Result<(), SessionError> {
-        let same = self.count.is_none_or(|count| count == requests);
+        // What was closed from the start has no count.
+        let same = self.count.map_or(!self.is_over(), |count| count == requests);
         if !same || self.requests.replace(requests).is_some() {
             return Err(unexpected(Kind::Prepare));
         }

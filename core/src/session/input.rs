@@ -29,6 +29,8 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         if let Err(error) = self.frame(lane, task, frame, now) {
             self.fail_with(error);
         }
+        // It may have been the turn of a task that needs lanes, after they were lost.
+        self.need_lanes(Lane(1), now);
         self.settle();
         self.check();
     }
@@ -110,7 +112,10 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         let giving = &mut self.giving;
         let mut progressed = true;
         match *frame {
-            _ if giving.is_over() => return Err(unexpected(kind)),
+            // A refusal may have been lost with its connection: it is asked for again.
+            _ if giving.is_over() && !matches!(kind, Kind::Prepare | Kind::Request) => {
+                return Err(unexpected(kind));
+            }
             Frame::Prepare { requests } => giving.prepare(requests, reports)?,
             Frame::Request(request) => giving.request(task, &request, reports)?,
             Frame::Begin => {
@@ -302,11 +307,19 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
                 return self.fail_with(error);
             }
         }
-        let last = usize::from(self.granted());
+        self.need_lanes(lane, now);
+    }
+
+    /// Without a data lane left the connection is lost, once a task is under way that needs one.
+    fn need_lanes(&mut self, lost: Lane, now: Instant) {
+        if !self.lanes.contains(&LaneState::Lost) {
+            return;
+        }
+        let granted = usize::from(self.granted());
         // At a listener a lane that has not come may yet come.
-        let left = self.lanes[1..=last].iter().any(|lane| *lane != LaneState::Lost);
-        if !left && (self.giving.needs_lanes() || self.taking.needs_lanes()) {
-            self.lose(SessionError::LaneLost(lane), now);
+        let left = granted == 0 || self.lanes[1..=granted].iter().any(|lane| *lane != LaneState::Lost);
+        if self.life == Life::Open && !left && (self.giving.needs_lanes() || self.taking.needs_lanes()) {
+            self.lose(SessionError::LaneLost(lost), now);
         }
     }
 
@@ -553,6 +566,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         }
         self.taking.begun(task, &mut self.reports);
         self.dial_lanes();
+        self.need_lanes(Lane(1), now);
         self.progress(now);
         self.check();
     }
@@ -651,6 +665,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             self.fail_with(error);
         }
         self.progress(now);
+        self.need_lanes(Lane(1), now);
         self.settle();
         self.check();
     }

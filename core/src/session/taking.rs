@@ -248,6 +248,9 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         // After a re-dial it is said once the task was announced again.
         self.tasks[task.index()].begin = self.tasks[task.index()].is_announced();
         self.settle(reports);
+        if self.is_current(task) && self.complete.is_some() {
+            self.compare(task, reports);
+        }
     }
 
     /// Begins the next task if its turn has come, and sees whether all are settled.
@@ -316,7 +319,8 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
     ) -> Result<(), SessionError> {
         let count = SessionError::Misbehaved(Misbehaviour::Count);
         // Said again on a new connection.
-        if self.complete == Some(complete) && self.tasks[task.index()].state == TaskIn::Comparing {
+        let state = self.tasks[task.index()].state;
+        if self.complete == Some(complete) && matches!(state, TaskIn::Comparing | TaskIn::Preflight) {
             return Ok(());
         }
         if !self.is_current(task) || self.complete.is_some() {
@@ -332,10 +336,18 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         if complete.root.integrity != terms.integrity {
             return Err(SessionError::Misbehaved(Misbehaviour::Checksum(ItemId(0))));
         }
-        self.on(task, Input::Complete).ok_or(unexpected(Kind::Complete))?;
         self.complete = Some(complete);
-        reports.command(Command::SumUp { side: Side::Joiner, task });
+        // A small task may be over before its preflight is.
+        if state != TaskIn::Preflight {
+            self.compare(task, reports);
+        }
         Ok(())
+    }
+
+    /// All has come: count, bytes and root are compared.
+    fn compare(&mut self, task: TaskId, reports: &mut Reports) {
+        self.on(task, Input::Complete).expect("what is under way has begun");
+        reports.command(Command::SumUp { side: Side::Joiner, task });
     }
 
     /// This side's count, bytes and root.
