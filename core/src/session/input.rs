@@ -124,7 +124,6 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             }
             Frame::Agreed => giving.agree(task, reports)?,
             Frame::Installed { .. } => giving.installed(reports)?,
-            // A small task's provider has gone on when a word about its items comes late.
             _ if !giving.is_current(task) => return Err(unexpected(kind)),
             Frame::Accept { id, offset } => giving.window.accept(id, offset, reports)?,
             Frame::Skip { id, end } => giving.window.skip(id, end, reports)?,
@@ -154,6 +153,17 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         let taking = &mut self.taking;
         let mut progressed = true;
         match *frame {
+            // The connection was lost, or an item failed, and another attempt was quicker.
+            Frame::Offer { .. }
+            | Frame::Data { .. }
+            | Frame::Hole { .. }
+            | Frame::End { .. }
+            | Frame::Recall { .. }
+                if taking.is_agreed(task) =>
+            {
+                taking.window.late(lane, frame)?;
+                progressed = false;
+            }
             // A peer that speaks while this side installs changes nothing any more.
             _ if taking.state() == TakingState::Installing => return Ok(()),
             _ if taking.is_over() => return Err(unexpected(kind)),

@@ -310,6 +310,11 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         task == self.current && self.started && self.state == TakingState::Streaming
     }
 
+    /// Whether all of the task has come, and is what the provider has.
+    pub(super) fn is_agreed(&self, task: TaskId) -> bool {
+        self.tasks().get(task.index()).is_some_and(|entry| entry.state == TaskIn::Agreed)
+    }
+
     /// Count, bytes and root that the provider has; all items must have come.
     pub(super) fn complete(
         &mut self,

@@ -101,7 +101,7 @@ pub(super) struct Incoming<const LANES: usize, const WINDOW: usize> {
     agains: u32,
     skips: u32,
     resets: u32,
-    /// Some item has failed: frames of its old attempt may still come.
+    /// Some item has failed, in this task or before: frames of its old attempt may still come.
     retried: bool,
     told: Grades,
     /// The grades must be told on this connection even if nothing has changed.
@@ -163,7 +163,8 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
     pub(super) fn start(&mut self, terms: Terms) {
         debug_assert!(self.whole == 0 && self.open.iter().all(Option::is_none), "one after another");
         self.terms = terms;
-        (self.base, self.durable, self.retried, self.tell) = (0, 0, terms.again, false);
+        (self.base, self.durable, self.tell) = (0, 0, false);
+        self.retried |= terms.again;
         self.told = Grades::default();
     }
 
@@ -361,6 +362,23 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         };
         self.announced[lane.index()] = Some(Announced { receive, crc, attempt });
         Ok(())
+    }
+
+    /// A frame about an item of a task that is over: only one of an attempt that another one overtook
+    /// can come so late.
+    pub(super) fn late(&mut self, lane: Lane, frame: &Frame<'_>) -> Result<(), SessionError> {
+        let out_of_turn = misbehaved(Misbehaviour::Unexpected(frame.kind()));
+        match *frame {
+            Frame::Recall { .. } => Ok(()),
+            _ if !self.retried => Err(out_of_turn),
+            Frame::Data { .. } if self.announced[lane.index()].is_some() => Err(out_of_turn),
+            Frame::Data { len, crc, attempt, .. } => {
+                self.announced[lane.index()] =
+                    Some(Announced { receive: Receive::Discard { len }, crc, attempt });
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn receive(&self, lane: Lane) -> Option<Receive> {
