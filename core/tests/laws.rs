@@ -315,6 +315,11 @@ fn nothing_is_made_durable_before_count_bytes_and_root_agree() {
         machine.handle_frame(Lane(0), T, &Frame::Complete(Complete { root: theirs, ..complete() }), at(3));
         assert_eq!(drain(&mut machine), [Command::SumUp { side: Side::Joiner, task: T }]);
         machine.handle_root(Side::Joiner, T, (0, 0, ours), at(3));
+        assert_eq!(drain(&mut machine), vec![], "what is agreed is said first");
+        assert_eq!(
+            sent(&mut machine, 0).last().map(String::as_str),
+            Some(if agree { "Agreed" } else { "Failed" })
+        );
         assert_eq!(drain(&mut machine), if agree { vec![Command::MakeDurable] } else { vec![] });
         assert_eq!(machine.failure(), (!agree).then_some(SessionError::RootMismatch));
     }

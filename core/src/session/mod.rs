@@ -542,7 +542,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         self.attach = [false; LANES];
         self.pending = Pending::default();
         self.giving.lose();
-        self.taking.lose();
+        self.taking.lose(&mut self.reports);
         let mut redial = Redial::new(now, self.config.seed ^ self.config.epoch.0);
         if self.dialler {
             redial.plan(now, core::time::Duration::ZERO);

@@ -294,7 +294,8 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
     }
 
     fn settled(&mut self, reports: &mut Reports) {
-        if !self.needs_peer() {
+        // What this side agrees to is said before it says that it has installed it.
+        if !self.needs_peer() || self.agree.is_some() {
             return;
         }
         if self.tasks().iter().any(|entry| entry.state == TaskIn::Agreed) {
@@ -388,10 +389,12 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
     }
 
     /// The connection was lost: Prepare begins again on the next one.
-    pub(super) fn lose(&mut self) {
+    pub(super) fn lose(&mut self, reports: &mut Reports) {
         self.prepare = false;
         // What this side agreed to is said with its request.
-        self.agree = None;
+        if self.agree.take().is_some() {
+            self.settle(reports);
+        }
         self.lost = true;
         for entry in &mut self.tasks {
             (entry.answered, entry.digest_come, entry.begin) = (false, 0, false);
@@ -412,6 +415,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
             self.tasks[at].begin = false;
             (TaskId(at as u16), Frame::Begin)
         } else if let Some(task) = self.agree.take() {
+            self.settle(reports);
             (task, Frame::Agreed)
         } else if self.started
             && self.state == TakingState::Streaming

@@ -33,7 +33,8 @@ struct Eager {
 
 /// An item that was opened before its content came.
 struct Open {
-    attempt: u8,
+    /// None between a rewind and the next offer: nothing of it counts then.
+    attempt: Option<u8>,
     item: Item,
     file: Option<Ino>,
     fold: Box<ItemFold>,
@@ -175,7 +176,7 @@ impl Join {
     /// Whether frames of `attempt` belong to the item as it comes now: others were dropped.
     fn is_attempt(&self, id: ItemId, attempt: u8) -> bool {
         let eager = self.eager.get(&id).map(|eager| eager.attempt);
-        eager.or_else(|| self.open.get(&id).map(|open| open.attempt)) == Some(attempt)
+        eager.or_else(|| self.open.get(&id).and_then(|open| open.attempt)) == Some(attempt)
     }
 
     fn hash(
@@ -246,7 +247,10 @@ impl Join {
                 } else {
                     self.lander().push(SinkOp::Open { id, item: item.clone() });
                     let fold = Box::new(ItemFold::new(self.integrity));
-                    self.open.insert(id, Open { attempt, item, file: None, fold, writes: 0, end: None });
+                    self.open.insert(
+                        id,
+                        Open { attempt: Some(attempt), item, file: None, fold, writes: 0, end: None },
+                    );
                 }
             }
             Command::Finish { id, size, checksum } => {
@@ -267,12 +271,12 @@ impl Join {
             Command::Rewind { id, to } => {
                 self.runs.retain(|key, _| key.1 != id);
                 let open = self.open.get_mut(&id).expect("what is rewound is open");
-                open.end = None;
+                (open.attempt, open.end) = (None, None);
                 open.fold.rewind(to).expect("what stays is in the fold");
             }
             Command::Continue { id, attempt } => {
                 if let Some(open) = self.open.get_mut(&id) {
-                    open.attempt = attempt;
+                    open.attempt = Some(attempt);
                 }
             }
             Command::SumUp { task, .. } => self.tasks[task.index()].lander.push(SinkOp::SumUp),

@@ -62,7 +62,8 @@ struct Eager {
 
 /// An item that was opened before its content came.
 struct Open {
-    attempt: u8,
+    /// None between a rewind and the next offer: nothing of it counts then.
+    attempt: Option<u8>,
     item: Item,
     place: Option<Place>,
     fold: Box<ItemFold>,
@@ -211,7 +212,7 @@ impl Join {
     /// Whether frames of `attempt` belong to the item as it comes now: others were dropped.
     fn is_attempt(&self, id: ItemId, attempt: u8) -> bool {
         let eager = self.eager.get(&id).map(|eager| eager.attempt);
-        eager.or_else(|| self.open.get(&id).map(|open| open.attempt)) == Some(attempt)
+        eager.or_else(|| self.open.get(&id).and_then(|open| open.attempt)) == Some(attempt)
     }
 
     fn run(&mut self, id: ItemId, run: RunSum, io: &Io<'_>) -> Result<(), TransferError> {
@@ -256,13 +257,13 @@ impl Join {
             // The place and what came of earlier runs stay; what is at disk threads is what was sent.
             Command::Rewind { id, to } => {
                 if let Some(open) = self.open.get_mut(&id) {
-                    open.end = None;
+                    (open.attempt, open.end) = (None, None);
                     open.fold.rewind(to).map_err(|error| defect(io, &error.to_string()))?;
                 }
             }
             Command::Continue { id, attempt } => {
                 if let Some(open) = self.open.get_mut(&id) {
-                    open.attempt = attempt;
+                    open.attempt = Some(attempt);
                 }
             }
             Command::SumUp { .. } => self.batch.push(SinkOp::SumUp),
@@ -290,7 +291,8 @@ impl Join {
         } else {
             self.batch.push(SinkOp::Open { id, item: item.clone() });
             let fold = Box::new(ItemFold::new(self.integrity));
-            self.open.insert(id, Open { attempt, item, place: None, fold, writes: 0, end: None });
+            self.open
+                .insert(id, Open { attempt: Some(attempt), item, place: None, fold, writes: 0, end: None });
         }
         Ok(())
     }
