@@ -63,7 +63,7 @@ transitions! {
     Failing { Ask => Asked, Lose => Asked, }
     Asked {
         Offer => Opening, OfferKept => Opened, OfferEager => Receiving, OfferEmpty => Finishing,
-        Lose => Asked,
+        Fail => Failing, Lose => Asked,
     }
     Verified {
         Offer => Verified, OfferEager => Verified, OfferEmpty => Verified, Lose => Verified, Slide => Free,
