@@ -248,7 +248,8 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         if self.life == Life::Reconnecting {
             return;
         }
-        let wanted = lane.0 <= self.granted();
+        // Its connection may be quicker than the announcement on lane 0 that grants it.
+        let wanted = lane.0 <= self.granted().max(self.taking.demanded_lanes());
         let at = lane.index().min(LANES - 1);
         if !wanted || !matches!(self.lanes[at], LaneState::Down | LaneState::Dialled) {
             return self.fail_with(SessionError::Misbehaved(Misbehaviour::WrongLane(Kind::Attach)));

@@ -117,6 +117,12 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         self.tasks().iter().filter_map(|entry| entry.terms).map(|terms| terms.lanes).max().unwrap_or(0)
     }
 
+    /// Data lanes that a task may be granted yet.
+    pub(super) fn demanded_lanes(&self) -> u16 {
+        let awaited = self.needs_peer() && self.tasks().iter().any(|entry| !entry.answered);
+        if awaited { self.demands.lanes } else { 0 }
+    }
+
     /// Whether a task's preflight has passed, and the provider has announced it on this connection.
     pub(super) fn is_begun(&self) -> bool {
         let begun = |entry: &Entry| entry.state == TaskIn::Begun && entry.is_announced();
