@@ -26,8 +26,8 @@ struct Entry {
     state: TaskOut,
     asked: Option<Asked>,
     terms: Option<Terms>,
-    /// It was announced on this connection.
-    announced: bool,
+    /// It was announced or refused on this connection.
+    answered: bool,
     /// Members of its digest that are sent, on this connection.
     digest_sent: u16,
     /// The joiner said Begin on this connection.
@@ -38,7 +38,7 @@ const AWAITED: Entry = Entry {
     state: TaskOut::Awaited,
     asked: None,
     terms: None,
-    announced: false,
+    answered: false,
     digest_sent: 0,
     begun: false,
 };
@@ -187,7 +187,13 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
         Ok(())
     }
 
-    /// Encodes the announcement of a task, new or (after a re-dial) the same as before.
+    /// Whether the joiner asked for the task on this connection, and was not answered. After a re-dial
+    /// the answer to what the last connection asked may come first, or second.
+    fn awaits_answer(&self, task: TaskId) -> bool {
+        task.0 < self.requested && !self.tasks[task.index()].answered
+    }
+
+    /// Encodes the announcement of a task, new or (after a re-dial) the same as before; 0 if nobody waits for it.
     pub(super) fn surveyed(
         &mut self,
         task: TaskId,
@@ -195,6 +201,9 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
         out: &mut [u8],
         reports: &mut Reports,
     ) -> Result<usize, SessionError> {
+        if !self.awaits_answer(task) {
+            return Ok(0);
+        }
         let again = self.on(task, Input::Announce).expect("a survey answers a request") != TaskOut::Announced
             || self.tasks[task.index()].terms.is_some();
         let asked = self.tasks[task.index()].asked.expect("a survey answers a request");
@@ -217,7 +226,7 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
             return Err(SessionError::Misbehaved(Misbehaviour::Task));
         }
         let entry = &mut self.tasks[task.index()];
-        (entry.terms, entry.announced) = (Some(terms), true);
+        (entry.terms, entry.answered) = (Some(terms), true);
         let len = Frame::Task(frame).emit_of(task, out).expect("the caller's buffer takes any frame");
         reports.event(Event::Prepared { side: Side::Provider, task });
         if terms.digest_members > 0 {
@@ -234,7 +243,11 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
         out: &mut [u8],
         reports: &mut Reports,
     ) -> usize {
+        if !self.awaits_answer(task) {
+            return 0;
+        }
         self.on(task, Input::Refuse).expect("a refusal answers a request");
+        self.tasks[task.index()].answered = true;
         let len = Frame::Refused(*refused).emit_of(task, out).expect("the caller's buffer takes any frame");
         reports.event(Event::Refused { side: Side::Provider, task });
         self.settle(reports);
@@ -276,7 +289,7 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
     /// Everything of the announcement is sent, on this connection.
     fn is_announced(&self, task: TaskId) -> bool {
         let entry = &self.tasks[task.index()];
-        entry.announced && entry.terms.is_some_and(|terms| terms.digest_members == entry.digest_sent)
+        entry.answered && entry.terms.is_some_and(|terms| terms.digest_members == entry.digest_sent)
     }
 
     /// The connection stands again, and the joiner is ready for the task that was under way.
@@ -385,7 +398,7 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
     pub(super) fn lose(&mut self) {
         (self.requests, self.requested) = (None, 0);
         for entry in &mut self.tasks {
-            (entry.announced, entry.digest_sent, entry.begun) = (false, 0, false);
+            (entry.answered, entry.digest_sent, entry.begun) = (false, 0, false);
         }
         self.window.lose();
     }

@@ -432,7 +432,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     }
 
     /// Provider: the survey of a task is done. Encodes the task into `out` and returns the frame's length, to be
-    /// sent on lane 0; 0 if the session is over.
+    /// sent on lane 0; 0 if the session is over, or the connection that asked was replaced.
     ///
     /// # Panics
     /// If no survey was commanded, or `out` is shorter than [`crate::wire::FRAME_MAX`].
@@ -458,7 +458,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     }
 
     /// Provider: the task will not be sent. Encodes the refusal into `out` and returns the frame's length, to be
-    /// sent on lane 0; 0 if the session is over.
+    /// sent on lane 0; 0 if the session is over, or the connection that asked was replaced.
     ///
     /// # Panics
     /// As [`Session::handle_surveyed`].
