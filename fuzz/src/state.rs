@@ -62,13 +62,13 @@ impl Thing {
 pub(crate) fn any_state(choices: &mut Choices<'_>) -> Vec<Thing> {
     let shape = choices.byte();
     let count = match shape % 4 {
+        0 | 1 => choices.below(4),
+        2 => choices.below(24),
         // More than may be open at once.
-        0 => 70 + choices.below(60),
-        1 => choices.below(4),
-        _ => choices.below(24),
+        _ => 70 + choices.below(60),
     };
     let thing = |n| {
-        if shape.is_multiple_of(4) {
+        if shape % 4 == 3 {
             return Thing::new(n, Kind::File { sparse: shape & 64 != 0 }, n % 3);
         }
         let units = choices.pick(&[0, 1, 2, 3, 7, 64, 65, 90, 200]);
@@ -79,7 +79,7 @@ pub(crate) fn any_state(choices: &mut Choices<'_>) -> Vec<Thing> {
             4 => Thing::new(n, Kind::SymbolicLink, 0),
             5 => Thing::new(n, Kind::HardLink, 0),
             // More than two runs.
-            6 if n < 2 => Thing::new(n, Kind::File { sparse: shape & 64 != 0 }, 2 * 4096 + 100),
+            6 if n == 0 => Thing::new(n, Kind::File { sparse: shape & 64 != 0 }, 2 * 4096 + 100),
             _ => Thing::new(n, Kind::File { sparse: false }, units),
         }
     };

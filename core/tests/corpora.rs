@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use longhaul_fuzz::TARGETS;
 
-const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
-const GOLDEN: &str = include_str!("../../core/tests/golden/frames.txt");
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus");
+const GOLDEN: &str = include_str!("golden/frames.txt");
 const HEADER_LEN: usize = 32;
 /// All corpora together, in bytes: they are checked in.
 const CORPUS_MAX: u64 = 300 << 10;
