@@ -1,18 +1,20 @@
-//! What any bytes may do to the core. Each module is the body of one fuzz target: `check` takes any bytes
-//! and panics if a property does not hold.
+//! What any bytes may do to the core. Each module is one fuzz target: its `check` takes any bytes and panics
+//! if a property does not hold.
 //!
 //! ```text
-//! cargo +nightly fuzz run TARGET --features libfuzzer    # look for more
-//! cargo test --manifest-path fuzz/Cargo.toml             # replay what was found, on any compiler
+//! fuzz/run 60                                  # look for more, a minute a target; needs a nightly compiler
+//! cargo test -p longhaul-core --test corpora   # replay what was found; part of the core's tests
 //! ```
 //!
-//! | target | bytes are | property |
+//! | target | bytes are | what holds |
 //! | --- | --- | --- |
-//! | [`frames`] | a header and a body | they parse or fail; what parses is emitted and parsed as the same |
-//! | [`bodies`] | a kind and its body, digest parts among them | the same, and every bound holds behind the parser |
-//! | [`names`] | a name | exactly what is relative, plain and short is one |
-//! | [`session`] | what happens to one session: frames of any peer, answers of an honest driver | no panic, all invariants after every step |
-//! | [`pair`] | what an adversary does between two honest sessions | what is published is the provider's state; every session ends |
+//! | [`frames`] | a header and a body | they parse or fail; a header has one form; what parses is emitted within the bounds, and parsed as the same |
+//! | [`bodies`] | a kind and its body, digest parts among them | the same; and behind the parser every bound holds that nobody checks again |
+//! | [`names`] | a name | exactly what is relative, plain and short is one, as the standard library's paths see it; it is shown in printable characters that tell names apart |
+//! | [`session`] | what happens to one session: frames of any peer, answers of an honest driver | no panic; all invariants after every step; what is sent parses; a drain ends; every wait has a deadline; what failed stays failed |
+//! | [`pair`] | what an adversary does between two honest sessions | the same on both sides; what is published is the provider's state; every session ends; networks alone keep no state from arriving |
+//!
+//! Payloads are units instead of bytes ([`pair`], [`session`]): the core never sees one.
 
 pub mod bodies;
 mod bytes;
