@@ -610,20 +610,25 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         match slot.state {
             ItemIn::Receiving if slot.attempt == attempt => self.fail(id, None, false, reports),
             // Its offer was lost too.
-            ItemIn::Free => self.offer_lost(id, attempt),
-            ItemIn::Asked if slot.attempt != attempt => self.offer_lost(id, attempt),
+            ItemIn::Free => {
+                self.offer_lost(id, attempt);
+                Ok(())
+            }
+            ItemIn::Asked if slot.attempt != attempt => {
+                self.offer_lost(id, attempt);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 
     /// An offer travelled on a lane that was lost: the item is asked for (again).
-    fn offer_lost(&mut self, id: ItemId, attempt: u8) -> Result<(), SessionError> {
+    fn offer_lost(&mut self, id: ItemId, attempt: u8) {
         self.on(id, Input::Fail).expect("what was not offered can fail");
         let slot = self.slot(id);
         (slot.attempt, slot.again, slot.awaits_offer) = (attempt, true, false);
         self.retried = true;
         self.agains += 1;
-        Ok(())
     }
 
     /// A data lane was lost, and with it the payload that was announced on it.
