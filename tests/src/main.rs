@@ -39,6 +39,9 @@ enum Command {
         /// No more seeds than this
         #[arg(long, default_value_t = u64::MAX)]
         seeds: u64,
+        /// Fail if fewer than this were run
+        #[arg(long, default_value_t = 0)]
+        least: u64,
     },
     /// Run one seed
     Seed {
@@ -90,7 +93,7 @@ fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<(), String> {
     match command {
-        Command::Soak { seconds, cores, from, seeds } => {
+        Command::Soak { seconds, cores, from, seeds, least } => {
             let soaked = soak(from, seeds, Duration::from_secs(seconds), cores);
             println!(
                 "{} seeds in {:.1} s on {cores} cores: {:.0} seeds a second; {} attempts, {} failed sessions, \
@@ -110,6 +113,7 @@ fn carry_out(command: Command) -> Result<(), String> {
             );
             match soaked.broken {
                 Some((seed, what)) => Err(format!("seed {seed}: {what}\n{}", Case::draw(seed))),
+                None if soaked.seeds < least => Err(format!("only {} seeds, not {least}", soaked.seeds)),
                 None => Ok(()),
             }
         }
