@@ -89,7 +89,7 @@ impl Output {
 
 /// The error as a person reads it: what, where, why, and what to do.
 pub(crate) fn describe(error: &Error) -> String {
-    let mut text = format!("error: {}", error.message());
+    let mut text = format!("error: {}", harmless(error.message()));
     let mut place = Vec::new();
     place.extend(error.side().map(|side| side.to_string()));
     place.extend(error.phase().map(|phase| format!("phase {phase}")));
@@ -101,7 +101,7 @@ pub(crate) fn describe(error: &Error) -> String {
     }
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let said = inner.to_string();
+        let said = harmless(&inner.to_string());
         if !text.contains(&said) {
             text.push_str("\n  cause: ");
             text.push_str(&said);
@@ -113,6 +113,24 @@ pub(crate) fn describe(error: &Error) -> String {
         text.push_str(hint);
     }
     text
+}
+
+/// Words that may be a peer's, with nothing in them that a terminal obeys: control characters and marks
+/// of direction are shown as what they are.
+fn harmless(words: &str) -> String {
+    let obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::with_capacity(words.len());
+    for c in words.chars() {
+        if obeyed(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// A closed pipe or a full disk behind it must not touch the transfer.

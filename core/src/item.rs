@@ -249,6 +249,7 @@ mod tests {
     use super::*;
     use std::string::ToString;
 
+    // Catalogue: B23, B24, B25, B26, B27
     #[test]
     fn names_that_are_paths_are_refused() {
         for (bytes, error) in [
@@ -266,6 +267,7 @@ mod tests {
         }
     }
 
+    // Catalogue: B26, B28
     #[test]
     fn any_legal_linux_name_is_kept_and_shown_escaped() {
         for bytes in [&b"-rf"[..], b"$(x)", b"a\nb", b"\xff\xfe", b"...", b"\x1b[31m", &[b'a'; 255]] {

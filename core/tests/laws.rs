@@ -197,6 +197,7 @@ fn a_session_of_the_default_size_fits_its_bound() {
     assert!(size_of::<Session>() <= 320 << 10, "{}", size_of::<Session>());
 }
 
+// Catalogue: B16
 #[test]
 fn signs_of_life_are_no_progress_unless_their_counter_grows() {
     let alive = |done| Frame::Alive(Alive { done });
@@ -214,6 +215,7 @@ fn signs_of_life_are_no_progress_unless_their_counter_grows() {
     assert_eq!(machine.failure(), Some(SessionError::Stalled { after: Duration::from_secs(30) }));
 }
 
+// Catalogue: F7
 #[test]
 fn a_trickle_below_64_kib_is_no_progress() {
     let mut machine = provider(3);
@@ -275,6 +277,7 @@ fn a_side_that_demands_integrity_never_gets_less() {
     assert_eq!(machine.failure(), Some(lacking));
 }
 
+// Catalogue: F67, F68
 #[test]
 fn members_that_do_not_fit_refuse_each_other_in_words() {
     let refused = |init: &Init| Machine::accept(config(Side::Provider, 1), init, at(0)).err();
@@ -286,8 +289,12 @@ fn members_that_do_not_fit_refuse_each_other_in_words() {
     let later = Incompatibility::Version { ours: (VERSION, VERSION), theirs: (2, 9) };
     assert_eq!(refused(&Init { versions: (2, 9), ..fits }), other(later));
     assert_eq!(refused(&fits), None);
+    // One that speaks later versions too, and things that nobody knows yet.
+    assert_eq!(refused(&Init { versions: (VERSION, VERSION + 1), ..fits }), None);
+    assert_eq!(refused(&Init { capabilities: u64::MAX, ..fits }), None);
 }
 
+// Catalogue: F10
 #[test]
 fn a_payload_that_breaks_its_checksum_is_asked_for_again_and_not_for_ever() {
     let mut machine = joiner(1);
@@ -307,6 +314,7 @@ fn a_payload_that_breaks_its_checksum_is_asked_for_again_and_not_for_ever() {
     assert_eq!(machine.failure(), Some(SessionError::ItemFailed { id: ItemId(0), attempts: 4 }));
 }
 
+// Catalogue: B43
 #[test]
 fn nothing_is_made_durable_before_count_bytes_and_root_agree() {
     let root = |n| Root { integrity: Integrity::Crc32c, hash: [n; 32] };
@@ -438,6 +446,7 @@ fn a_busy_listener_says_when_to_ask_again() {
     assert_eq!(machine.failure().map(|failure| failure.reason()), Some(Reason::Busy));
 }
 
+// Catalogue: B7
 #[test]
 fn bytes_that_are_no_frame_fail_the_session() {
     let mut machine = joiner(1);
@@ -493,6 +502,7 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
+    // Catalogue: B8
     /// Broken input is an error; only a broken invariant is a panic, and none breaks.
     #[test]
     fn no_peer_makes_a_session_panic(

@@ -245,6 +245,7 @@ fn every_frame_reads_back_as_it_was() {
     }
 }
 
+// Catalogue: B3
 #[test]
 fn a_flipped_bit_anywhere_in_a_frame_is_found() {
     for (name, frame) in frames() {
@@ -257,6 +258,7 @@ fn a_flipped_bit_anywhere_in_a_frame_is_found() {
     }
 }
 
+// Catalogue: B6, B9
 #[test]
 fn a_body_cut_anywhere_is_found() {
     for (name, frame) in frames() {
@@ -293,6 +295,7 @@ fn header(kind: u8, flags: u16, len: u32, offset: u64, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+// Catalogue: B7
 #[test]
 fn the_reserved_trailer_and_unknown_kinds_are_refused() {
     assert!(matches!(parse(&header(14, 1 << 15, 1, 0, b"")), Err(WireError::Flags { kind: Kind::Data, .. })));
@@ -312,6 +315,7 @@ fn a_task_stands_only_in_frames_about_one_and_only_up_to_their_number() {
     }
 }
 
+// Catalogue: B4, B5
 #[test]
 fn lengths_are_checked_before_anything_is_reserved() {
     for len in [1 << 31, u32::MAX, (4 << 20) + 1, 0] {
@@ -324,6 +328,7 @@ fn lengths_are_checked_before_anything_is_reserved() {
     assert!(matches!(parse(&overflow), Err(WireError::Field { kind: Kind::Data, .. })));
 }
 
+// Catalogue: B23, B24, B25
 #[test]
 fn names_that_are_paths_never_leave_the_decoder() {
     let good = emit(&Frame::Offer {
@@ -343,6 +348,150 @@ fn names_that_are_paths_never_leave_the_decoder() {
         body[40..44].copy_from_slice(evil);
         let bytes = header(11, 0, body.len() as u32, 0, &body);
         assert!(matches!(parse(&bytes), Err(WireError::Name(_))), "{evil:?}");
+    }
+}
+
+/// An encoded frame with another body or header, its checksums made to hold.
+fn mended(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes[3] != Kind::Data.code() {
+        let crc = longhaul_core::integrity::crc32c(&bytes[HEADER_LEN..]);
+        bytes[24..28].copy_from_slice(&crc.to_le_bytes());
+    }
+    let crc = longhaul_core::integrity::crc32c(&bytes[..28]);
+    bytes[28..32].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// Whether it is taken; if so, what was understood reads back as the same.
+fn is_taken(name: &str, bytes: &[u8]) -> bool {
+    let Ok(frame) = parse(bytes) else { return false };
+    let task = TaskId(u16::from_le_bytes([bytes[6], bytes[7]]));
+    let mut out = vec![0; FRAME_MAX];
+    let len = frame.emit_of(task, &mut out).unwrap();
+    assert_eq!(parse(&out[..len]), Ok(frame), "{name}");
+    true
+}
+
+// Catalogue: B4, B5
+#[test]
+fn every_number_at_its_borders_is_taken_as_said_or_refused() {
+    let borders = [
+        0,
+        1,
+        254,
+        255,
+        256,
+        4094,
+        4095,
+        4096,
+        20 << 10,
+        (20 << 10) + 1,
+        (4 << 20) - 1,
+        4 << 20,
+        (4 << 20) + 1,
+    ];
+    let high = [
+        (1 << 31) - 1,
+        1 << 31,
+        (1 << 32) - 2,
+        (1 << 32) - 1,
+        1 << 32,
+        (1 << 63) - 1,
+        1 << 63,
+        u64::MAX - 1,
+        u64::MAX,
+    ];
+    let (mut taken, mut refused) = (0, 0);
+    for (name, frame) in frames() {
+        let bytes = emit(&frame);
+        // The header's checksums are no numbers; all else may be one, of any width, anywhere.
+        for at in (2..24).chain(HEADER_LEN..bytes.len()) {
+            for (number, width) in
+                borders.iter().chain(&high).flat_map(|n: &u64| [(n, 1), (n, 2), (n, 4), (n, 8)])
+            {
+                let end = if at < 24 { 24 } else { bytes.len() };
+                if at + width > end {
+                    continue;
+                }
+                let mut other = bytes.clone();
+                other[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
+                if is_taken(name, &mended(other)) { taken += 1 } else { refused += 1 }
+            }
+        }
+    }
+    assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
+}
+
+// Catalogue: B6
+#[test]
+fn a_body_with_more_than_its_fields_is_refused() {
+    for (name, frame) in frames() {
+        let mut bytes = emit(&frame);
+        // A later version's Init may be longer, a payload follows its header, and a reply at the end is as
+        // long as its frame.
+        let open = matches!(
+            frame,
+            Frame::Init(_) | Frame::Data { .. } | Frame::Installed { .. } | Frame::Outcome(_)
+        );
+        if open {
+            continue;
+        }
+        bytes.push(0);
+        let len = (bytes.len() - HEADER_LEN) as u32;
+        bytes[8..12].copy_from_slice(&len.to_le_bytes());
+        assert!(parse(&mended(bytes)).is_err(), "{name}");
+    }
+}
+
+// Catalogue: B7
+#[test]
+fn every_flag_is_meant_or_refused() {
+    for (name, frame) in frames() {
+        for bit in 0..16 {
+            let mut bytes = emit(&frame);
+            bytes[4 + bit / 8] ^= 1 << (bit % 8);
+            let bytes = mended(bytes);
+            if let Ok(frame) = parse(&bytes) {
+                let task = TaskId(u16::from_le_bytes([bytes[6], bytes[7]]));
+                let mut out = vec![0; FRAME_MAX];
+                frame.emit_of(task, &mut out).unwrap();
+                assert_eq!(out[4..6], bytes[4..6], "{name}, bit {bit}");
+            }
+        }
+    }
+}
+
+// Catalogue: B11
+#[test]
+fn words_that_are_no_utf_8_are_refused() {
+    // Not at all, cut off, and half of a pair.
+    for words in [&b"\xff\xfe"[..], b"a\xe2\x82", b"\xed\xa0\x80"] {
+        let mut body = vec![0; 6];
+        body[..2].copy_from_slice(&Reason::Refused.code().to_le_bytes());
+        body[2..4].copy_from_slice(&(words.len() as u16).to_le_bytes());
+        body.extend_from_slice(words);
+        let kind = Kind::Refused;
+        let bytes = header(kind.code(), 0, body.len() as u32, 0, &body);
+        assert_eq!(parse(&bytes), Err(WireError::Field { kind, field: "message" }), "{words:?}");
+    }
+}
+
+// Catalogue: B21
+#[test]
+fn a_chunk_of_no_allowed_length_is_refused() {
+    for (name, at) in [("request", 4), ("task", 8)] {
+        let (_, frame) = frames().into_iter().find(|(found, _)| *found == name).unwrap();
+        let with = |len: u32| {
+            let mut bytes = emit(&frame);
+            bytes[HEADER_LEN + at..][..4].copy_from_slice(&len.to_le_bytes());
+            mended(bytes)
+        };
+        for len in [0, 1, 2, 2 << 10, (4 << 10) + 1, 12_288, (512 << 10) - 1, 8 << 20, 1 << 31, u32::MAX] {
+            assert!(matches!(parse(&with(len)), Err(WireError::Field { .. })), "{name}, {len}");
+        }
+        for len in [4 << 10, 512 << 10, 4 << 20] {
+            assert!(parse(&with(len)).is_ok(), "{name}, {len}");
+        }
     }
 }
 

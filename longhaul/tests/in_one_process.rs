@@ -48,6 +48,7 @@ fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory).unwrap().next().is_none()
 }
 
+// Catalogue: F89
 #[test]
 fn a_destination_inside_the_source_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
@@ -101,6 +102,7 @@ fn cancel_ends_with_its_own_kind() {
     assert!(is_empty(scratch.path()));
 }
 
+// Catalogue: F18
 #[test]
 fn who_comes_beyond_max_sessions_waits_its_turn() {
     let (provider, let_go) = endless();
@@ -115,6 +117,21 @@ fn who_comes_beyond_max_sessions_waits_its_turn() {
     drop(let_go);
     first.wait().unwrap();
     second.wait().unwrap();
+}
+
+// Catalogue: F18
+#[test]
+fn a_hundred_joiners_at_once_are_served_a_few_at_a_time() {
+    let provider = Serve::memory(vec![7; 100_000]).listen("127.0.0.1:0").max_sessions(4).start().unwrap();
+    let fetch =
+        || longhaul::fetch(address(&provider)).busy_wait(Duration::from_secs(60)).into_memory(1 << 20);
+    let joiners: Vec<_> = (0..100).map(|_| fetch()).collect();
+    assert!(provider.sessions().len() <= 4);
+    for joiner in joiners {
+        let (_, bytes) = joiner.wait().unwrap();
+        assert_eq!(bytes.len(), 100_000);
+        assert!(provider.sessions().len() <= 4);
+    }
 }
 
 #[test]

@@ -240,6 +240,7 @@ fn survey(s: &Scratch, options: DirectoryOptions) -> Result<Survey, SourceError>
     DirectorySource::new(&s.from, options)?.survey(&())
 }
 
+// Catalogue: B46, B49
 #[test]
 fn what_cant_be_sent_is_refused_by_name() {
     let s = scratch();
@@ -261,6 +262,7 @@ fn what_cant_be_sent_is_refused_by_name() {
     assert!(matches!(missing.kind, SourceErrorKind::Missing));
 }
 
+// Catalogue: B54
 #[test]
 fn set_id_and_sticky_bits_are_dropped_with_a_warning() {
     let s = scratch();
@@ -285,10 +287,19 @@ fn walk_changed(source: &DirectorySource) -> Vec<u8> {
     }
 }
 
+// Catalogue: B45, B50, B62
 #[test]
 fn a_name_that_comes_or_goes_between_survey_and_walk_is_named() {
     type Change = fn(&Scratch);
-    let changes: [(Change, &[u8]); 5] = [
+    let changes: [(Change, &[u8]); 6] = [
+        (
+            |s| {
+                fs::remove_file(s.from.join("e/other")).unwrap();
+                fs::remove_dir(s.from.join("e")).unwrap();
+                fs::write(s.from.join("e"), b"x").unwrap();
+            },
+            b"e",
+        ),
         (|s| drop(s.write("d/new", b"x")), b"d/new"),
         (|s| fs::remove_file(s.from.join("d/file")).unwrap(), b"d"),
         (|s| fs::create_dir(s.from.join("e/new")).unwrap(), b"e/new"),
@@ -307,10 +318,11 @@ fn a_name_that_comes_or_goes_between_survey_and_walk_is_named() {
     }
 }
 
+// Catalogue: B50, B58, B59, B60, B61, B64
 #[test]
 fn a_file_that_changes_while_it_is_read_is_never_taken_for_whole() {
     type Change = fn(&Path);
-    let changes: [(Change, bool); 7] = [
+    let changes: [(Change, bool); 8] = [
         (|path| File::options().append(true).open(path).unwrap().set_len(300_000).unwrap(), true),
         (|path| File::options().write(true).open(path).unwrap().set_len(10).unwrap(), true),
         (|path| File::open(path).unwrap().set_times(at(99, 0)).unwrap(), true),
@@ -320,6 +332,13 @@ fn a_file_that_changes_while_it_is_read_is_never_taken_for_whole() {
             |path| {
                 fs::write(path.with_extension("new"), vec![1; 200_000]).unwrap();
                 fs::rename(path.with_extension("new"), path).unwrap();
+            },
+            true,
+        ),
+        (
+            |path| {
+                fs::remove_file(path).unwrap();
+                fs::create_dir(path).unwrap();
             },
             true,
         ),
@@ -350,6 +369,7 @@ fn a_file_that_changes_while_it_is_read_is_never_taken_for_whole() {
     }
 }
 
+// Catalogue: F35, F89
 #[test]
 fn a_destination_that_cant_be_published_is_refused_before_anything_is_made() {
     let s = scratch();
@@ -459,6 +479,7 @@ fn link(name: &str, target: &str) -> Item {
     item(name, What::SymbolicLink { target: target.as_bytes().into() })
 }
 
+// Catalogue: B33, B34, B46
 #[test]
 fn hostile_items_get_nowhere_and_the_rest_can_still_be_published() {
     let s = scratch();
@@ -503,4 +524,87 @@ fn a_discarded_file_can_be_sent_again() {
     sink.sync(&()).unwrap();
     sink.publish().unwrap();
     assert_eq!(fs::read(s.to.join("d/file")).unwrap(), b"yes");
+}
+
+// Catalogue: B48
+#[test]
+fn what_was_planted_in_staging_is_never_written_through() {
+    let s = scratch();
+    let outside = s.write("outside", b"outside");
+    let mut sink = s.sink(false);
+    sink.begin(&Survey::default()).unwrap();
+    let staging = s.to.with_file_name(".to.longhaul");
+    let staged =
+        fs::read_dir(&staging).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
+    let staged = staged.expect("the staged state");
+    fs::hard_link(&outside, staged.join("hard")).unwrap();
+    symlink(&outside, staged.join("soft")).unwrap();
+    for (id, name) in [(0, "hard"), (1, "soft")] {
+        assert!(sink.put(ItemId(id), &file(name), b"x").is_err(), "{name}");
+        assert!(sink.open(ItemId(id), &file(name)).is_err(), "{name}");
+    }
+    assert_eq!(fs::read(&outside).unwrap(), b"outside");
+}
+
+// Catalogue: B55
+#[test]
+fn a_file_that_holds_more_than_its_size_says_is_never_taken_for_empty() {
+    let path = Path::new("/proc/self/status");
+    if !path.exists() {
+        println!("skipped: this system makes up no files");
+        return;
+    }
+    let source = DirectorySource::new(path, DirectoryOptions::default()).unwrap();
+    let item = source.walk().unwrap().next().unwrap().unwrap();
+    let error = source.open(&item).and_then(|content| pour(content, |_, _| {})).unwrap_err();
+    assert!(matches!(error.kind, SourceErrorKind::Changed(_)), "{error}");
+}
+
+/// Runs a test again in a process of nobody's, if this one is root's: root is denied nothing.
+fn as_nobody(name: &str, test: impl FnOnce()) {
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    if fs::metadata("/proc/self").map_or(1, |own| own.uid()) != 0 {
+        return test();
+    }
+    // Where the program lies nobody else may look.
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = place.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut command = std::process::Command::new(&program);
+    let output =
+        command.args([name, "--exact", "--nocapture"]).uid(NOBODY).gid(NOBODY).current_dir("/").output();
+    match output {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            let why = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}\n{why}");
+        }
+        Err(error) => println!("skipped: nobody can't run it: {error}"),
+    }
+}
+
+// Catalogue: B56, F90
+#[test]
+fn what_may_not_be_read_is_named_with_what_was_denied() {
+    as_nobody("what_may_not_be_read_is_named_with_what_was_denied", || {
+        let s = scratch();
+        let denied = |error: SourceError, name: &str| {
+            assert_eq!(error.item.as_bytes(), name.as_bytes(), "{error}");
+            let SourceErrorKind::Io { error: why, .. } = &error.kind else { panic!("{error}") };
+            assert_eq!(why.kind(), std::io::ErrorKind::PermissionDenied);
+            assert!(error.hint().contains("may read it"), "{}", error.hint());
+        };
+        let file = s.write("d/file", b"x");
+        fs::set_permissions(&file, Permissions::from_mode(0o0)).unwrap();
+        let source = s.source();
+        source.survey(&()).unwrap();
+        let mut walk = source.walk().unwrap();
+        let item = walk.next().unwrap().unwrap();
+        denied(source.open(&item).map(drop).unwrap_err(), "d/file");
+        fs::set_permissions(s.from.join("d"), Permissions::from_mode(0o0)).unwrap();
+        denied(s.source().survey(&()).unwrap_err(), "d");
+        fs::set_permissions(s.from.join("d"), Permissions::from_mode(0o700)).unwrap();
+    });
 }

@@ -1,10 +1,11 @@
-//! The simulator's command.
+//! The simulator's command, and the catalogue's.
 //!
 //! ```text
 //! cargo run -p longhaul-tests --release -- soak --seconds 60 --cores 2
 //! cargo run -p longhaul-tests --release -- seed 17 --trace
 //! cargo run -p longhaul-tests --release -- minimise 17
 //! cargo run -p longhaul-tests --release -- scenario tests/scenarios/network.txt
+//! cargo run -p longhaul-tests --release -- catalogue --run
 //! ```
 #![forbid(unsafe_code)]
 
@@ -14,10 +15,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use longhaul_tests::broken;
+use longhaul_tests::catalogue::{self, Catalogue, Results};
 use longhaul_tests::sim::{Case, minimise, parse_scenarios, run, soak};
 
 #[derive(Parser)]
-#[command(about = "Runs whole members in a simulated world")]
+#[command(about = "Runs whole members in a simulated world, and tells what is proved")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -71,6 +73,15 @@ enum Command {
         /// What the sample is drawn by
         #[arg(long, default_value_t = 0)]
         seed: u64,
+    },
+    /// Tell every fault and bad input of the catalogue, its tests, and how they went
+    Catalogue {
+        /// Run the tests first, and keep the results
+        #[arg(long)]
+        run: bool,
+        /// Where the results are kept [default: catalogue.txt in the target directory]
+        #[arg(long)]
+        results: Option<PathBuf>,
     },
     /// Shrink a seed that fails to the smallest scenario line that does
     Minimise {
@@ -127,11 +138,8 @@ fn carry_out(command: Command) -> Result<(), String> {
             }
             Ok(())
         }
-        Command::Broken { only, sample, seed } => {
-            let root =
-                Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
-            broken::run(root, &only, sample, seed)
-        }
+        Command::Broken { only, sample, seed } => broken::run(root(), &only, sample, seed),
+        Command::Catalogue { run, results } => tell_catalogue(run, results),
         Command::Minimise { seed } => {
             if let Some((case, what)) = minimise(&Case::draw(seed)) {
                 return Err(format!("{what}\n{case}"));
@@ -140,6 +148,35 @@ fn carry_out(command: Command) -> Result<(), String> {
             Ok(())
         }
     }
+}
+
+/// The workspace.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
+}
+
+fn tell_catalogue(run: bool, file: Option<PathBuf>) -> Result<(), String> {
+    let catalogue = Catalogue::read(root())?;
+    let file = match file {
+        Some(file) => file,
+        None => target()?.join("catalogue.txt"),
+    };
+    if !run {
+        print!("{}", catalogue.report(&Results::read(&file)?));
+        return Ok(());
+    }
+    let results = catalogue::run(&catalogue, root())?;
+    results.write(&file)?;
+    print!("{}", catalogue.report(&results));
+    let broken: Vec<&str> = results.broken().collect();
+    if broken.is_empty() { Ok(()) } else { Err(format!("these do not hold:\n{}", broken.join("\n"))) }
+}
+
+/// The directory that this program was built in: it lies in one for its profile.
+fn target() -> Result<PathBuf, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let target = program.ancestors().nth(2).ok_or("this program lies in no target directory")?;
+    Ok(target.to_owned())
 }
 
 fn report(case: &Case, trace: bool) -> Result<(), String> {

@@ -12,7 +12,7 @@ use longhaul_core::integrity::{Checksum, Integrity, Root, crc32c};
 use longhaul_core::item::{Item, ItemName, Timestamp, Version, What};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::wire::{
-    Alive, Attach, Complete, End, Flags, Frame, Grades, HEADER_LEN, Header, Init, Kind, Task, Welcome,
+    Alive, Attach, Complete, End, Failed, Flags, Frame, Grades, HEADER_LEN, Header, Init, Kind, Task, Welcome,
 };
 use longhaul_state::sink::{DirectorySink, DirectorySinkOptions, MemorySink};
 use longhaul_state::source::{DirectoryOptions, DirectorySource, MemorySource};
@@ -106,9 +106,23 @@ fn completes(peer: &mut Peer, items: u64, bytes: u64) {
     peer.send(&Frame::Complete(Complete { items, bytes, root }));
 }
 
+// Catalogue: B11, B23, B24, B25, B26, B27
 #[test]
 fn names_that_are_no_names_are_refused() {
-    for name in [&b"../x"[..], b"/x", b"a/../x", b"a\0b", b"a//b", b"a/", b".", b"..", &[b'n'; 256]] {
+    for name in [
+        &b"../x"[..],
+        b"/x",
+        b"a/../x",
+        b"a\0b",
+        b"a//b",
+        b"a/",
+        b".",
+        b"..",
+        &[b'n'; 256],
+        &b"d/".repeat(2047),
+        &b"d/d".repeat(1366),
+        &b"d/".repeat(10_000),
+    ] {
         let (error, told) = joiner_meets(|peer| {
             peer.provide(&small(2, 1));
             gives(peer, 0, name, b"x");
@@ -118,6 +132,7 @@ fn names_that_are_no_names_are_refused() {
     }
 }
 
+// Catalogue: B33, B34
 #[test]
 fn names_that_collide_are_refused() {
     joiner_refuses(&[
@@ -160,6 +175,7 @@ fn names_that_collide_are_refused() {
     ]);
 }
 
+// Catalogue: B46
 #[test]
 fn a_link_that_leads_out_is_refused_by_the_joiner_too() {
     let (error, told) = joiner_meets(|peer| {
@@ -171,6 +187,7 @@ fn a_link_that_leads_out_is_refused_by_the_joiner_too() {
     assert_eq!(told.map(|told| told.0), Some(Reason::Destination));
 }
 
+// Catalogue: B5, B13, B14, B19, B42, F11, F84
 #[test]
 fn content_that_is_not_what_was_said_is_refused() {
     joiner_refuses(&[
@@ -232,6 +249,11 @@ fn content_that_is_not_what_was_said_is_refused() {
             });
             peer.bytes(b"1234");
         }),
+        ("content after its end", Reason::Protocol, |peer| {
+            peer.provide(&small(3, 4));
+            gives(peer, 0, b"x", b"1234");
+            peer.data(0, 4, b"5");
+        }),
         ("content of an item that was not offered", Reason::Protocol, |peer| {
             peer.provide(&small(2, 4));
             peer.data(0, 0, b"1234");
@@ -252,6 +274,7 @@ fn content_that_is_not_what_was_said_is_refused() {
     ]);
 }
 
+// Catalogue: F10
 #[test]
 fn an_item_that_never_matches_its_checksum_is_given_up_after_its_retries() {
     let (error, told) = joiner_meets(|peer| {
@@ -275,6 +298,77 @@ fn an_item_that_never_matches_its_checksum_is_given_up_after_its_retries() {
     assert_eq!(told.map(|told| told.0), Some(Reason::Integrity));
 }
 
+// Catalogue: B15
+#[test]
+fn either_checksum_that_does_not_hold_is_asked_for_again_and_given_up() {
+    let right = *blake3::hash(b"1234").as_bytes();
+    for (crc, hash) in [(crc32c(b"1234"), [7; 32]), (!crc32c(b"1234"), right)] {
+        let (error, told) = joiner_meets(move |peer| {
+            peer.provide(&Task { integrity: Integrity::Blake3, ..small(2, 4) });
+            for attempt in 0..4 {
+                peer.raw(Kind::Offer, Flags::new(Flags::EAGER, attempt), 0, &named(b"x", file(4)));
+                let id = ItemId(0);
+                peer.send(&Frame::Data { id, attempt, offset: 0, len: 4, run_end: true, crc: Some(crc) });
+                peer.bytes(b"1234");
+                let end = End { size: 4, checksum: Checksum::Blake3(hash) };
+                peer.send(&Frame::End { id, attempt, end });
+                if attempt < 3 {
+                    peer.until(Kind::Again);
+                }
+            }
+        });
+        assert_eq!(error.reason, Reason::Integrity, "{error:?}");
+        assert_eq!(told.map(|told| told.0), Some(Reason::Integrity));
+    }
+}
+
+// Catalogue: B16, B17
+#[test]
+fn signs_of_life_without_end_are_no_progress_and_the_first_failure_counts() {
+    let (error, _) = joiner_meets(|peer| {
+        peer.provide(&small(1, 0));
+        // Until the joiner hangs up.
+        while peer.try_send(&Frame::Alive(Alive { done: 0 })) {
+            thread::yield_now();
+        }
+    });
+    assert_eq!(error.reason, Reason::Stalled, "{error:?}");
+    let (error, told) = joiner_meets(|peer| {
+        peer.provide(&small(1, 0));
+        for reason in std::iter::once(Reason::SourceChanged).chain([Reason::Internal; 10_000]) {
+            peer.send(&Frame::Failed(Failed {
+                reason,
+                phase: Phase::Stream,
+                side: Side::Provider,
+                offset: None,
+                name: ItemName::ROOT,
+                message: "again",
+                app_reply: b"",
+            }));
+        }
+    });
+    assert_eq!((error.reason, told), (Reason::SourceChanged, None), "{error:?}");
+}
+
+// Catalogue: B40, B42, F41
+#[test]
+fn a_state_or_a_file_beyond_all_bounds_is_refused_before_its_bytes_move() {
+    let endless = Task { small: false, lanes: 1, bytes: Some(u64::MAX), allocated: u64::MAX, ..small(3, 0) };
+    let (error, told) = joiner_meets(|peer| peer.provide(&endless));
+    assert_eq!((error.reason, error.side), (Reason::NoSpace, Side::Joiner), "{error:?}");
+    assert_eq!(told.map(|told| told.0), Some(Reason::NoSpace));
+    for size in [1 << 63, u64::MAX] {
+        let (error, told) = joiner_meets(move |peer| {
+            peer.provide(&Task { bytes: None, allocated: 0, small: false, lanes: 1, ..small(2, 0) });
+            peer.raw(Kind::Offer, Flags::NONE, 0, &named(b"x", file(size)));
+        });
+        assert_eq!(error.side, Side::Joiner, "{error:?}");
+        assert_eq!(error.item.as_ref().map(|name| name.as_bytes()), Some(&b"x"[..]), "{error:?}");
+        assert_eq!(told.map(|told| told.0), Some(error.reason));
+    }
+}
+
+// Catalogue: B13, B38, B43
 #[test]
 fn an_end_that_is_not_the_end_is_refused() {
     joiner_refuses(&[
@@ -291,6 +385,15 @@ fn an_end_that_is_not_the_end_is_refused() {
             completes(peer, 2, 1);
         }),
     ]);
+    // A root of zeros is as wrong as any.
+    let (error, _) = joiner_meets(|peer| {
+        peer.provide(&small(1, 1));
+        gives(peer, 0, b"x", b"1");
+        peer.until(Kind::Grades);
+        let root = Root { integrity: Integrity::Crc32c, hash: [0; 32] };
+        peer.send(&Frame::Complete(Complete { items: 1, bytes: 1, root }));
+    });
+    assert_eq!(error.reason, Reason::Integrity, "{error:?}");
     // Other bytes than the task said are the provider's fault; for a wrong root nobody can be blamed.
     for (bytes, reason) in [(0, Reason::Protocol), (1, Reason::Integrity)] {
         let (error, told) = joiner_meets(|peer| {
@@ -304,6 +407,7 @@ fn an_end_that_is_not_the_end_is_refused() {
     }
 }
 
+// Catalogue: B8, B9, F11
 #[test]
 fn frames_out_of_turn_are_refused_in_every_phase() {
     fn grades() -> Frame<'static> {
@@ -361,6 +465,7 @@ fn frames_out_of_turn_are_refused_in_every_phase() {
     ]);
 }
 
+// Catalogue: F67, F68
 #[test]
 fn another_version_cluster_or_integrity_is_refused() {
     joiner_refuses(&[
@@ -406,6 +511,7 @@ fn another_version_cluster_or_integrity_is_refused() {
     ]);
 }
 
+// Catalogue: B1, B4
 #[test]
 fn bytes_that_are_no_frames_are_refused() {
     joiner_refuses(&[
@@ -413,6 +519,7 @@ fn bytes_that_are_no_frames_are_refused() {
             peer.bytes(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
         }),
         ("SSH", Reason::Protocol, |peer| peer.bytes(b"SSH-2.0-OpenSSH_9.9 and a little more of it\r\n")),
+        ("a TLS alert", Reason::Protocol, |peer| peer.bytes(&[0x15, 3, 3, 0, 2, 2, 70].repeat(6))),
         ("zeros", Reason::Protocol, |peer| peer.bytes(&[0; 100])),
         ("a length beyond all bounds", Reason::Protocol, |peer| {
             peer.provide(&small(1, 0));
@@ -437,6 +544,7 @@ fn bytes_that_are_no_frames_are_refused() {
     ]);
 }
 
+// Catalogue: F5
 #[test]
 fn a_silent_provider_is_given_up_in_the_phase_where_it_fell_silent() {
     let silences: [(Script, Reason, Phase); 4] = [
@@ -575,6 +683,7 @@ fn receives(peer: &mut Peer) {
     peer.until(Kind::End);
 }
 
+// Catalogue: B8, B9, F85
 #[test]
 fn a_joiner_that_breaks_the_rules_is_refused_and_the_next_is_served() {
     let cases: [(&str, usize, Reason, Liar); 14] = [
@@ -671,6 +780,25 @@ fn a_joiner_that_breaks_the_rules_is_refused_and_the_next_is_served() {
     }
 }
 
+// Catalogue: F8, F85
+#[test]
+fn a_joiner_that_stops_reading_is_given_up_and_costs_no_more_than_the_pool() {
+    let mut told = None;
+    let end = provider_meets(64 << 20, |peer| {
+        let token = peer.join();
+        peer.until(Kind::Task);
+        peer.send(&Frame::Begin);
+        let _lane = peer.lane(token, 1);
+        peer.until(Kind::Offer);
+        peer.send(&Frame::Accept { id: ItemId(0), offset: 0 });
+        // Its lane is full and stays so.
+        told = peer.last_word();
+    });
+    assert_eq!(end.expect("it was a session").unwrap_err().reason, Reason::Stalled);
+    assert_eq!(told.map(|told| told.0), Some(Reason::Stalled));
+}
+
+// Catalogue: F67, F68
 #[test]
 fn another_version_or_cluster_of_a_joiner_is_refused() {
     let strangers = [
@@ -689,6 +817,7 @@ fn another_version_or_cluster_of_a_joiner_is_refused() {
     }
 }
 
+// Catalogue: B1
 #[test]
 fn connections_that_are_no_sessions_are_ignored() {
     let mut half = [0; 256];
@@ -696,7 +825,9 @@ fn connections_that_are_no_sessions_are_ignored() {
     let attach = Frame::Attach(Attach { token: Token([77; 16]), lane: Lane(1) });
     let mut stranger = [0; 256];
     let attach_len = attach.emit(&mut stranger).unwrap();
-    let openings: [&[u8]; 7] = [
+    let openings: [&[u8]; 8] = [
+        // A TLS client's first record.
+        b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03 and what it can do, in many bytes",
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.9 and a little more of it\r\n",
         b"",
@@ -775,6 +906,11 @@ fn frames(mut stream: &[u8]) -> Vec<(usize, Kind)> {
 
 /// Says a recorded session's bytes to a fresh joiner, up to `cut`.
 fn replay(golden: &[u8], complete: usize, cut: usize) -> Result<Summary, TransferError> {
+    replay_in(golden, complete, cut, golden.len())
+}
+
+/// The same, no more than `piece` bytes a packet.
+fn replay_in(golden: &[u8], complete: usize, cut: usize, piece: usize) -> Result<Summary, TransferError> {
     let scratch = Scratch::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -784,11 +920,11 @@ fn replay(golden: &[u8], complete: usize, cut: usize) -> Result<Summary, Transfe
     let joined = thread::scope(|scope| {
         scope.spawn(|| {
             let mut peer = Peer::new(listener.accept().unwrap().0);
-            peer.bytes(&golden[..cut.min(complete)]);
+            golden[..cut.min(complete)].chunks(piece).for_each(|piece| peer.bytes(piece));
             if cut > complete {
                 // A provider completes when it has heard that all is verified.
                 while peer.until(Kind::Grades).1[..4] != 5_u32.to_le_bytes() {}
-                peer.bytes(&golden[complete..cut]);
+                golden[complete..cut].chunks(piece).for_each(|piece| peer.bytes(piece));
             }
             if cut < golden.len() {
                 peer.finish();
@@ -802,6 +938,7 @@ fn replay(golden: &[u8], complete: usize, cut: usize) -> Result<Summary, Transfe
     joined
 }
 
+// Catalogue: B2, F4
 #[test]
 fn a_session_cut_at_any_byte_is_an_error_and_never_published() {
     let scratch = Scratch::new();
@@ -819,6 +956,19 @@ fn a_session_cut_at_any_byte_is_an_error_and_never_published() {
     });
 }
 
+// Catalogue: F13
+#[test]
+fn a_session_that_comes_byte_by_byte_comes_to_the_same_end() {
+    let scratch = Scratch::new();
+    small_state(&scratch.source());
+    let session = through(&scratch.source(), landing(&scratch), &[]);
+    let whole = session.joiner.unwrap();
+    let [golden, _] = session.recorded;
+    let &(complete, Kind::Complete) = frames(&golden).last().unwrap() else { panic!("it completes") };
+    let trickled = replay_in(&golden, complete, golden.len(), 1).expect("it is a whole session");
+    assert_eq!((trickled.items, trickled.bytes, trickled.root), (whole.items, whole.bytes, whole.root));
+}
+
 fn survives(source: &Path, expected: &Tree, flip: Meddling) -> bool {
     let scratch = Scratch::new();
     let Through { joiner, provider, .. } = through(source, landing(&scratch), &[flip]);
@@ -833,6 +983,7 @@ fn survives(source: &Path, expected: &Tree, flip: Meddling) -> bool {
     joiner.is_ok()
 }
 
+// Catalogue: B3, F10
 #[test]
 fn any_flipped_bit_is_mended_or_an_error_and_never_published() {
     let scratch = Scratch::new();

@@ -59,3 +59,28 @@ fn memory_arrives_as_it_is_for_every_size_and_integrity() {
         }
     }
 }
+
+// Catalogue: F2
+#[test]
+fn a_peer_that_answers_no_connection_is_given_up() {
+    use socket2::{Domain, Socket, Type};
+    // A full queue drops what comes: no answer, no refusal.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    listener.bind(&any.into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let timeout = std::time::Duration::from_millis(300);
+    let queued: Vec<_> = std::iter::from_fn(|| std::net::TcpStream::connect_timeout(&address, timeout).ok())
+        .take(16)
+        .collect();
+    if queued.len() == 16 {
+        println!("skipped: this system's queues never fill");
+        return;
+    }
+    let options = Options { handshake_timeout: timeout, ..options(2, Integrity::Crc32c) };
+    let sink = Box::new(MemorySink::new(1));
+    let error = join(address, sink, &options, &pool(), &Arc::new(Control::new())).unwrap_err();
+    assert_eq!(error.reason, longhaul_core::reason::Reason::Unreachable);
+    assert!(error.is_retryable() && error.message.contains(&address.to_string()), "{error:?}");
+}

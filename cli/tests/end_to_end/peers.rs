@@ -52,6 +52,7 @@ fn receiving(provider: &Service, scratch: &Scratch) -> Running {
     fetch
 }
 
+// Catalogue: F1
 #[test]
 fn an_absent_peer_is_unreachable() {
     let scratch = Scratch::new();
@@ -80,6 +81,7 @@ fn stranger(answer: &'static [u8]) -> (String, Sender<()>) {
     (address, sender)
 }
 
+// Catalogue: B1
 #[test]
 fn a_peer_that_speaks_http_speaks_another_protocol() {
     let scratch = Scratch::new();
@@ -115,6 +117,7 @@ fn a_busy_provider_is_asked_again_for_as_long_as_told() {
     assert_eq!(fs::metadata(second.join("copy")).unwrap().len(), patient.summary()["bytes"]);
 }
 
+// Catalogue: F75
 #[test]
 fn a_signal_stops_cleanly_and_leaves_nothing() {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
@@ -125,6 +128,74 @@ fn a_signal_stops_cleanly_and_leaves_nothing() {
         fetch.wait().expect(code);
         assert!(names(scratch.path()).is_empty());
     }
+}
+
+// Catalogue: F93
+#[test]
+fn staging_is_its_owners_alone_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new();
+    let (provider, let_go) = endless();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", r#"umask 000; exec "$0" "$@""#]).arg(longhaul([""; 0]).get_program());
+    command.args(["fetch", &provider.local_addr().to_string()]).arg(scratch.join("copy"));
+    let fetch = Running::start(command);
+    let open = poll("a staged file", || {
+        let mut open = Vec::new();
+        let mut pending: Vec<_> =
+            fs::read_dir(scratch.path()).ok()?.flatten().map(|entry| entry.path()).collect();
+        while let Some(path) = pending.pop() {
+            let metadata = fs::symlink_metadata(&path).ok()?;
+            open.push((metadata.permissions().mode() & 0o777, metadata.is_dir()));
+            if metadata.is_dir() {
+                pending.extend(fs::read_dir(&path).ok()?.flatten().map(|entry| entry.path()));
+            }
+        }
+        open.iter().any(|(_, is_dir)| *is_dir).then_some(open).filter(|open| open.len() > 2)
+    });
+    assert!(open.iter().all(|(mode, _)| mode & 0o077 == 0), "{open:o?}");
+    drop(let_go);
+    fetch.wait().expect(0);
+}
+
+// Catalogue: F27
+#[test]
+fn processes_that_are_stopped_and_go_on_again_and_again_lose_nothing() {
+    let scratch = Scratch::new();
+    let (state, copy) = (scratch.join("state"), scratch.join("copy"));
+    let content = crate::tree::bytes(96 << 20, 3);
+    fs::write(&state, &content).unwrap();
+    let provider = Listening::serve(&state, &["--once"]);
+    let mut fetch = start_fetch(&provider.address, &copy, &["--integrity", "blake3"]);
+    // Every call that waits is interrupted wherever it stands.
+    let mut stops = 0;
+    while !fetch.is_over() && stops < 200 {
+        for running in [&provider.running, &fetch] {
+            running.signal(Signal::SIGSTOP);
+            running.signal(Signal::SIGCONT);
+        }
+        stops += 1;
+        thread::yield_now();
+    }
+    fetch.wait().expect(0);
+    provider.wait().expect(0);
+    assert!(fs::read(&copy).unwrap() == content, "after {stops} stops");
+}
+
+// Catalogue: B20, F86
+#[test]
+fn words_of_a_peer_are_shown_and_not_obeyed() {
+    let scratch = Scratch::new();
+    let words = format!("\u{1b}[31mred\r\n\u{202e}{}", "x".repeat(64 << 10));
+    let provider = Serve::sources(move || Err(SourceError::user(words.clone())));
+    let provider = provider.listen("127.0.0.1:0").start().unwrap();
+    let address = provider.local_addr().to_string();
+    let outcome = fetch(&address, &scratch.join("copy"), &["--json"]).expect(20).says("red");
+    assert!(outcome.stderr.len() + outcome.stdout.len() < 16 << 10, "it is cut");
+    let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!outcome.stderr.contains(obeyed), "{:?}", outcome.stderr);
+    assert!(outcome.stderr.contains(r"\u{1b}[31mred\r\n\u{202e}"), "{:?}", outcome.stderr);
+    assert!(names(scratch.path()).is_empty());
 }
 
 #[test]
@@ -178,6 +249,7 @@ fn a_provider_that_is_killed_is_lost() {
     assert_eq!(names(scratch.path()), ["state"]);
 }
 
+// Catalogue: B1
 #[test]
 fn strangers_do_not_disturb_a_provider() {
     let scratch = Scratch::new();

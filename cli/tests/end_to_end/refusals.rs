@@ -8,7 +8,7 @@ use std::process::Command;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::rig::{Listening, Running, Scratch, fetch, is_root, longhaul, names, push, run};
+use crate::rig::{Listening, Running, Scratch, fetch, longhaul, names, push, run, unprivileged};
 use crate::tree::bytes;
 
 /// An address where nobody must call: whoever does is heard.
@@ -55,18 +55,81 @@ fn a_destination_of_another_shape_is_refused_and_kept() {
     assert_eq!(names(scratch.path()), ["file", "state"]);
 }
 
+// Catalogue: F90
 #[test]
 fn a_parent_that_can_not_be_written_is_refused() {
-    if is_root() {
-        return;
-    }
-    let scratch = Scratch::new();
-    let (state, parent) = (scratch.dir("state"), scratch.dir("parent"));
+    let (scratch, home) = (Scratch::new(), Scratch::new());
+    let (state, parent) = (scratch.dir("state"), home.dir("parent"));
     fs::set_permissions(&parent, Permissions::from_mode(0o555)).unwrap();
     let provider = Listening::serve(&state, &[]);
-    fetch(&provider.address, &parent.join("copy"), &[]).expect(21);
+    let copy = parent.join("copy");
+    let args = ["fetch".as_ref(), provider.address.as_ref(), copy.as_os_str()];
+    let Some(command) = unprivileged(&home, args) else {
+        println!("skipped: there is no user but root");
+        return;
+    };
+    let outcome = Running::start(command).wait().expect(21).says("ermission denied");
+    assert!(outcome.stderr.contains("as a user who may write there"), "{outcome:?}");
+    assert!(names(&parent).is_empty());
 }
 
+// Catalogue: B56, F90
+#[test]
+fn what_may_not_be_read_is_named_on_both_sides() {
+    let (scratch, home) = (Scratch::new(), Scratch::new());
+    let state = home.dir("state");
+    fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
+    fs::write(state.join("secret"), b"secret").unwrap();
+    fs::set_permissions(state.join("secret"), Permissions::from_mode(0)).unwrap();
+    let joiner = Listening::receive(&scratch.join("copy"), &["--once"]);
+    let args = ["push".as_ref(), state.as_os_str(), joiner.address.as_ref()];
+    let Some(command) = unprivileged(&home, args) else {
+        println!("skipped: there is no user but root");
+        return;
+    };
+    let outcome = Running::start(command).wait().expect(20).says("secret").says("ermission denied");
+    assert!(outcome.stderr.contains("as a user who may read it"), "{outcome:?}");
+    joiner.wait().expect(20).says("secret").says("ermission denied");
+    assert!(names(scratch.path()).is_empty());
+}
+
+// Catalogue: B51
+#[test]
+fn what_is_mounted_inside_the_source_is_refused_by_name() {
+    let scratch = Scratch::new();
+    let (state, copy) = (scratch.dir("state"), scratch.join("copy"));
+    fs::create_dir(state.join("mounted")).unwrap();
+    let joiner = Listening::receive(&copy, &["--once"]);
+    let unshared = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, "sh"]).arg(&state);
+        command.arg(longhaul([""; 0]).get_program()).arg(&joiner.address);
+        command
+    };
+    let mount = r#"mount -t tmpfs none "$1/mounted""#;
+    if !unshared(mount).output().is_ok_and(|output| output.status.success()) {
+        println!("skipped: not everybody may mount");
+        return;
+    }
+    let push = format!(r#"{mount} && exec "$2" push "$1" "$3""#);
+    Running::start(unshared(&push)).wait().expect(20).says("mounted").says("mount point");
+    joiner.wait().expect(20).says("mounted");
+    assert!(!copy.exists());
+}
+
+// Catalogue: F16
+#[test]
+fn a_port_that_is_taken_is_said_so() {
+    let scratch = Scratch::new();
+    let state = scratch.dir("state");
+    let (_listener, address) = nobody();
+    let args = ["serve".as_ref(), state.as_os_str(), "--listen".as_ref(), address.as_ref()];
+    let outcome = run(args).says("in use");
+    assert_ne!(outcome.code, Some(0), "{outcome:?}");
+    assert!(outcome.stderr.contains(&address), "{outcome:?}");
+}
+
+// Catalogue: B40, F92
 #[test]
 fn a_full_destination_is_said_so_and_nothing_is_left() {
     let scratch = Scratch::new();
@@ -82,7 +145,7 @@ fn a_full_destination_is_said_so_and_nothing_is_left() {
     };
     let mount = r#"mount -t tmpfs -o size=4m none "$1""#;
     if !unshared(mount).output().is_ok_and(|output| output.status.success()) {
-        // Not everybody may mount.
+        println!("skipped: not everybody may mount");
         return;
     }
     let script =
@@ -102,6 +165,7 @@ fn a_source_that_is_not_there_is_refused() {
     push(&missing, &address, &[]).expect(20).says("provider");
 }
 
+// Catalogue: B46, B49
 #[test]
 fn what_can_not_be_sent_is_refused_by_name_on_both_sides() {
     let scratch = Scratch::new();

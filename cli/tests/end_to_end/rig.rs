@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -222,6 +224,29 @@ pub(crate) fn push(path: &Path, address: &str, options: &[&str]) -> Outcome {
     let mut command = longhaul(["push".as_ref(), path.as_os_str(), address.as_ref()]);
     command.args(options);
     Running::start(command).wait()
+}
+
+/// The command as a user who is not root, and a copy of it that this user may read: it runs with both.
+/// `None` if only this user's own rights are to be had and they are root's.
+pub(crate) fn unprivileged<S: AsRef<OsStr>>(
+    home: &Scratch,
+    args: impl IntoIterator<Item = S>,
+) -> Option<Command> {
+    const NOBODY: u32 = 65_534;
+    let mut command = longhaul(args);
+    if !is_root() {
+        return Some(command);
+    }
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = home.join("longhaul");
+    fs::copy(command.get_program(), &program).unwrap();
+    let mut other = Command::new(&program);
+    other.args(command.get_args()).env_clear().stdin(Stdio::null()).current_dir("/").uid(NOBODY).gid(NOBODY);
+    command = other;
+    // A sandbox may have no other user.
+    let mut trial = Command::new(&program);
+    let runs = trial.arg("--version").uid(NOBODY).gid(NOBODY).current_dir("/").output();
+    runs.is_ok_and(|output| output.status.success()).then_some(command)
 }
 
 /// Root can't be denied what modes deny.

@@ -79,6 +79,7 @@ fn progress_as_json_comes_as_objects() {
     assert_eq!(outcome.summary()["result"], "ok");
 }
 
+// Catalogue: F99
 #[test]
 fn a_closed_stdout_does_not_touch_the_transfer() {
     let scratch = Scratch::new();
@@ -89,6 +90,23 @@ fn a_closed_stdout_does_not_touch_the_transfer() {
     drop(reader);
     let mut command = longhaul(["fetch", &provider.address]);
     command.arg(&copy).arg("--json").stdout(Stdio::from(writer)).stderr(Stdio::null());
+    assert_eq!(command.status().unwrap().code(), Some(0));
+    assert_same(&state, &copy);
+}
+
+// Catalogue: F99
+#[test]
+fn a_full_disk_behind_what_is_printed_does_not_touch_the_transfer() {
+    let Ok(full) = fs::File::options().write(true).open("/dev/full") else {
+        println!("skipped: this system has no /dev/full");
+        return;
+    };
+    let scratch = Scratch::new();
+    let (state, copy) = (scratch.dir("state"), scratch.join("copy"));
+    fs::write(state.join("file"), b"content").unwrap();
+    let provider = Listening::serve(&state, &[]);
+    let mut command = longhaul(["fetch", &provider.address]);
+    command.arg(&copy).args(["--json", "-v"]).stdout(full.try_clone().unwrap()).stderr(full);
     assert_eq!(command.status().unwrap().code(), Some(0));
     assert_same(&state, &copy);
 }

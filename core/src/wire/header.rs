@@ -106,7 +106,7 @@ kinds! {
     /// Bytes of an item.
     Data = 14, DATA_FLAGS, 1, ChunkLen::MAX.bytes();
     /// Bytes that are zero.
-    Hole = 15, DATA_FLAGS, 8, 8;
+    Hole = 15, Flags::RUN_END | Flags::ATTEMPT, 8, 8;
     /// An item's size and checksum.
     End = 16, Flags::ATTEMPT, 48, 48;
     /// A lane that carried the item was lost.

@@ -179,6 +179,7 @@ fn a_small_state_is_landed_without_a_probe() {
     assert!(recorder.position("SyncParent") > recorder.position("Publish"));
 }
 
+// Catalogue: F23
 #[test]
 fn any_failed_sync_is_final_and_nothing_is_published() {
     for at in ["SyncFile", "SyncDirectory d", "SyncStaging"] {
@@ -207,6 +208,7 @@ fn a_file_that_its_mode_keeps_shut_is_covered_by_a_sync_of_the_tree() {
     assert!(recorder.position("SyncTree") < recorder.position("SyncStaging"));
 }
 
+// Catalogue: B40, F92
 #[test]
 fn too_little_room_is_refused_with_both_numbers_before_anything_is_made() {
     let mut recorder = Recorder::default();
@@ -223,6 +225,7 @@ fn too_little_room_is_refused_with_both_numbers_before_anything_is_made() {
     assert!(!recorder.did("Lock"));
 }
 
+// Catalogue: F36
 #[test]
 fn how_a_state_takes_its_place_follows_from_what_is_there() {
     let old = Destination::Directory(7);
@@ -247,6 +250,7 @@ fn how_a_state_takes_its_place_follows_from_what_is_there() {
     assert!(matches!(error.kind, SinkErrorKind::NoAtomicRename(_)), "{error}");
 }
 
+// Catalogue: F36
 #[test]
 fn a_rename_without_the_flag_is_found_out_even_without_a_probe() {
     let mut recorder = Recorder::failing("Publish NoReplace", || kind(io::ErrorKind::Unsupported));
@@ -270,6 +274,7 @@ fn a_destination_of_another_shape_is_refused_even_with_replace() {
     }
 }
 
+// Catalogue: F35
 #[test]
 fn a_failed_rename_keeps_the_old_state_and_staging_is_removed() {
     let mut recorder = Recorder::failing("Publish", eio);
@@ -278,6 +283,7 @@ fn a_failed_rename_keeps_the_old_state_and_staging_is_removed() {
     assert!(recorder.did("RemoveStaging Staged") && !recorder.did("RemoveStaging Old"));
 }
 
+// Catalogue: F24
 #[test]
 fn a_rename_whose_durability_is_in_doubt_is_left_as_it_is() {
     let mut recorder = Recorder { destination: Destination::Directory(7), ..Recorder::default() };
@@ -337,4 +343,24 @@ fn a_root_without_the_right_to_write_gets_its_mode_once_it_is_moved() {
     ask(&mut landing, &mut recorder, Landing::sync).unwrap();
     ask(&mut landing, &mut recorder, Landing::publish).unwrap();
     assert!(recorder.log.ends_with(&["Publish NoReplace", "SettleRoot", "SyncParent"].map(String::from)));
+}
+
+// Catalogue: B29, B30
+#[test]
+fn a_name_that_the_file_system_takes_for_another_is_taken() {
+    let mut recorder = Recorder::default();
+    let mut landing = Landing::new(LandingOptions::default());
+    ask(&mut landing, &mut recorder, |landing| landing.begin(&large())).unwrap();
+    for (id, at, one, other) in [(0, "PutFile", "A", "a"), (2, "CreateFile", "\u{e9}", "e\u{301}")] {
+        let put = |landing: &mut Landing, id, name| match at {
+            "PutFile" => landing.put(ItemId(id), &file(name)),
+            _ => landing.open(ItemId(id), &file(name)),
+        };
+        ask(&mut landing, &mut recorder, |landing| put(landing, id, one)).unwrap();
+        // Files are made as new ones only: that is how such a file system says it.
+        recorder.fail = Some((at, || kind(io::ErrorKind::AlreadyExists)));
+        let error = ask(&mut landing, &mut recorder, |landing| put(landing, id + 1, other)).unwrap_err();
+        assert!(matches!(error.kind, SinkErrorKind::NameTaken), "{error}");
+        assert_eq!(error.item.as_bytes(), other.as_bytes());
+    }
 }

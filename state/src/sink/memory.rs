@@ -233,6 +233,7 @@ mod tests {
         assert_eq!(published.take().unwrap(), b"ab\0\0ef\0\0");
     }
 
+    // Catalogue: B42
     #[test]
     fn nothing_grows_beyond_the_limit_whatever_a_peer_claims() {
         let mut sink = MemorySink::new(10);

@@ -59,6 +59,7 @@ fn cancelled_in_the_middle(rig: &Rig<'_>, len: usize, by: Side) {
     assert_eq!(scratch.residue(), Vec::<String>::new());
 }
 
+// Catalogue: F54, F75
 /// While a read has not come back: both sides end, nothing is left beside the destination.
 pub fn either_side_can_cancel_in_the_middle(rig: &Rig<'_>) {
     for len in [1000, 1_100_000, 40_000_000] {
@@ -68,6 +69,54 @@ pub fn either_side_can_cancel_in_the_middle(rig: &Rig<'_>) {
     }
 }
 
+/// At each step of source and sink, by either side or by both at once.
+// Catalogue: F75, F76
+pub fn any_side_can_cancel_at_any_step(rig: &Rig<'_>) {
+    let giving = Giving::ALL.map(|step| (Some(step), None));
+    let taking = [Taking::Begin, Taking::Open, Taking::Finish, Taking::Sync].map(|step| (None, Some(step)));
+    for (give, take) in giving.into_iter().chain(taking) {
+        for by in [&[Side::Provider][..], &[Side::Joiner], &[Side::Provider, Side::Joiner]] {
+            let scratch = Scratch::new();
+            write(&scratch.source().join("file"), &noise(1, 3_000_000));
+            let settings = Settings::default();
+            let controls: Vec<_> = by
+                .iter()
+                .map(|side| match side {
+                    Side::Provider => Arc::clone(&settings.provider.control),
+                    Side::Joiner => Arc::clone(&settings.joiner.control),
+                })
+                .collect();
+            let others = controls.clone();
+            let source = DirectorySource::new(scratch.source(), DirectoryOptions::default()).unwrap();
+            let source = Meddled::new(source, move |now| {
+                if give == Some(now) {
+                    controls.iter().for_each(|control| control.cancel());
+                }
+                Ok(())
+            });
+            let sink = MeddledSink::new(landing(&scratch), move |now| {
+                if take == Some(now) {
+                    others.iter().for_each(|control| control.cancel());
+                }
+                Ok(())
+            });
+            let ends = rig.run(Arc::new(source), Box::new(sink), &settings);
+            // A cancel in the last steps may come too late: then all of it has come, and both say so.
+            let published = scratch.destination().exists();
+            assert_eq!(ends.joiner.is_ok(), published, "{give:?} {take:?} by {by:?}: {:?}", ends.joiner);
+            if !published {
+                assert_eq!(scratch.residue(), Vec::<String>::new(), "{give:?} {take:?} by {by:?}");
+                for end in [ends.provider, ends.joiner] {
+                    let error = end.expect_err("nothing was published");
+                    assert_eq!(error.reason, Reason::Cancelled, "{give:?} {take:?}: {error:?}");
+                    assert!(by.contains(&error.side), "{give:?} {take:?} by {by:?}: {error:?}");
+                }
+            }
+        }
+    }
+}
+
+// Catalogue: F75
 /// A handle that was cancelled before its transfer began.
 pub fn a_cancel_before_the_start_is_heard(rig: &Rig<'_>) {
     for by in [Side::Provider, Side::Joiner] {
@@ -104,6 +153,7 @@ pub fn a_cancel_before_the_start_is_heard(rig: &Rig<'_>) {
     }
 }
 
+// Catalogue: F75, F76
 /// A joiner that says Ok has published, one that fails has not, whenever the cancel comes.
 pub fn a_cancel_while_it_is_published_tells_the_truth(rig: &Rig<'_>) {
     for by in [Side::Provider, Side::Joiner] {
@@ -226,6 +276,7 @@ pub fn a_full_listener_says_when_to_come_back(rig: &Rig<'_>) {
     rig.run_at(&*listener, memory(10), sink, &Settings::default()).agreed();
 }
 
+// Catalogue: F1
 /// An address where nobody listens.
 pub fn nobody_there_is_an_error(rig: &Rig<'_>) {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

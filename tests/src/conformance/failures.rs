@@ -14,7 +14,7 @@ use longhaul_core::reason::{Reason, Side};
 use longhaul_state::item::Name;
 use longhaul_state::sink::{DirectorySink, DirectorySinkOptions, MemorySink, Sink, SinkError, StreamSink};
 use longhaul_state::source::{
-    DirectoryOptions, DirectorySource, MemorySource, Source, SourceError, StreamSource,
+    DirectoryOptions, DirectorySource, MemorySource, Source, SourceError, SourceErrorKind, StreamSource,
 };
 
 use super::doubles::{Giving, Meddled, MeddledSink, Taking};
@@ -161,6 +161,7 @@ const CHANGES: [fn(&Path); 4] = [
     },
 ];
 
+// Catalogue: B58, B59, B60, B61, F43
 /// Between survey and read a file grows, shrinks, is replaced, is written to, or is removed.
 pub fn a_file_that_changes_before_it_is_read_is_named(rig: &Rig<'_>) {
     for len in SIZES {
@@ -173,6 +174,7 @@ pub fn a_file_that_changes_before_it_is_read_is_named(rig: &Rig<'_>) {
     }
 }
 
+// Catalogue: B55, B58, B59, B60, B61, F43
 /// The same while it is read: what was read is not what was offered.
 pub fn a_file_that_changes_while_it_is_read_is_named(rig: &Rig<'_>) {
     for len in SIZES {
@@ -196,6 +198,7 @@ pub fn a_file_that_changes_while_it_is_read_is_named(rig: &Rig<'_>) {
     }
 }
 
+// Catalogue: B45, B62
 /// Between survey and walk a name comes, or goes.
 pub fn a_name_that_comes_or_goes_is_named(rig: &Rig<'_>) {
     changed(rig, Giving::Walk, 1000, "dir/new", |source| write(&source.join("dir/new"), b"new"));
@@ -236,11 +239,13 @@ fn fails_alike(ends: Ends, reason: Reason, at: Taking) {
     assert_eq!(provider.phase, joiner.phase, "{at:?}");
 }
 
+// Catalogue: F54
 /// Begin, open, write, finish, put, sync, publish: wherever a sink fails, both sides say so.
 pub fn a_sink_that_fails_anywhere_publishes_nothing(rig: &Rig<'_>) {
     sinks(rig, Reason::Destination, || Err(SinkError::user("no more ink")));
 }
 
+// Catalogue: F54, F59
 /// The same where it panics: the process lives.
 pub fn a_sink_that_panics_anywhere_publishes_nothing(rig: &Rig<'_>) {
     sinks(rig, Reason::Internal, || panic!("on purpose"));
@@ -261,11 +266,39 @@ fn sources(rig: &Rig<'_>, reason: Reason, what: fn() -> Result<(), SourceError>)
     }
 }
 
+// Catalogue: F54
 /// Survey, walk, next, open, read, close: wherever a source fails, both sides say so.
 pub fn a_source_that_fails_anywhere_is_an_error_on_both_sides(rig: &Rig<'_>) {
     sources(rig, Reason::Source, || Err(SourceError::user("no more pages")));
 }
 
+/// A read that fails names the file and the place, and nothing is sent instead; the next is served.
+// Catalogue: F42
+pub fn a_read_that_fails_names_item_and_offset(rig: &Rig<'_>) {
+    for len in SIZES {
+        let scratch = Scratch::new();
+        write(&scratch.source().join("dir/file"), &noise(1, len));
+        let broken = Meddled::new(directory(&scratch.source()), |now| match now {
+            Giving::Read => Err(SourceError {
+                kind: SourceErrorKind::Io { action: "read", error: io::Error::from_raw_os_error(5) },
+                item: Name::new(*b"dir/file").expect("a name"),
+                offset: Some(512),
+            }),
+            _ => Ok(()),
+        });
+        let settings = Settings::default();
+        let ends = rig.run(Arc::new(broken), Box::new(landing(&scratch)), &settings);
+        for error in <[_; 2]>::from(ends.failed(Reason::Source)) {
+            assert_eq!(error.side, Side::Provider);
+            assert_eq!(error.item.as_ref().map(Name::as_bytes), Some(&b"dir/file"[..]), "{error:?}");
+            assert_eq!(error.offset, Some(512), "{error:?}");
+        }
+        assert_eq!(settings.provider.control.stats().bytes_sent, 0, "{len} bytes");
+        assert_eq!(scratch.residue(), Vec::<String>::new());
+    }
+}
+
+// Catalogue: F54, F59
 /// The same where it panics: the process lives.
 pub fn a_source_that_panics_anywhere_is_an_error_on_both_sides(rig: &Rig<'_>) {
     sources(rig, Reason::Internal, || panic!("on purpose"));
@@ -300,6 +333,7 @@ pub fn a_missing_source_is_an_error_on_both_sides(rig: &Rig<'_>) {
     assert_eq!(scratch.residue(), Vec::<String>::new());
 }
 
+// Catalogue: F68
 /// The cluster's id keeps strangers apart.
 pub fn members_of_different_clusters_refuse_each_other(rig: &Rig<'_>) {
     let mut settings = Settings::default();

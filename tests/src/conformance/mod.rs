@@ -307,6 +307,7 @@ macro_rules! conformance_cases {
             states::one_file_is_a_state_of_its_own
             states::files_of_every_size
             states::a_file_above_4_gib
+            states::files_longer_than_any_disk
             states::sparse_files_stay_sparse
             states::deep_nesting
             states::many_small_files
@@ -329,12 +330,14 @@ macro_rules! conformance_cases {
             failures::a_sink_that_fails_anywhere_publishes_nothing
             failures::a_sink_that_panics_anywhere_publishes_nothing
             failures::a_source_that_fails_anywhere_is_an_error_on_both_sides
+            failures::a_read_that_fails_names_item_and_offset
             failures::a_source_that_panics_anywhere_is_an_error_on_both_sides
             failures::a_destination_that_is_not_empty_is_refused_before_the_first_byte
             failures::a_missing_source_is_an_error_on_both_sides
             failures::members_of_different_clusters_refuse_each_other
             failures::there_is_no_state_to_have_from_oneself
             endings::either_side_can_cancel_in_the_middle
+            endings::any_side_can_cancel_at_any_step
             endings::a_cancel_before_the_start_is_heard
             endings::a_cancel_while_it_is_published_tells_the_truth
             endings::cancelled_transfers_release_everything

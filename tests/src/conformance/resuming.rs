@@ -55,6 +55,7 @@ fn arrived(scratch: &Scratch, ends: Ends) -> Summary {
     joiner
 }
 
+// Catalogue: F3
 /// Lane 0 is cut while items move: the same session goes on, from what is verified.
 pub fn a_lost_connection_is_replaced_and_little_is_sent_again(rig: &Rig<'_>) {
     for integrity in [Integrity::Crc32c, Integrity::Blake3] {
@@ -72,6 +73,7 @@ pub fn a_lost_connection_is_replaced_and_little_is_sent_again(rig: &Rig<'_>) {
     }
 }
 
+// Catalogue: F3
 /// One after another is cut, early and late.
 pub fn connections_lost_again_and_again_are_replaced(rig: &Rig<'_>) {
     let scratch = Scratch::new();
@@ -86,6 +88,7 @@ pub fn connections_lost_again_and_again_are_replaced(rig: &Rig<'_>) {
     assert!(lost >= 2 && lost == replaced, "{lost} lost, {replaced} replaced");
 }
 
+// Catalogue: F17
 /// The others carry what it carried; nobody dials again.
 pub fn a_lost_data_lane_leaves_the_others_to_go_on(rig: &Rig<'_>) {
     for lost in [1, 2] {

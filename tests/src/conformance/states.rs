@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use longhaul_core::integrity::{Integrity, RUN_LEN};
 use longhaul_core::reason::Reason;
+use longhaul_core::wire::ChunkLen;
 use longhaul_state::LinksPolicy;
+use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
 use longhaul_state::sink::{DirectorySink, DirectorySinkOptions, MemorySink, StreamSink};
 use longhaul_state::source::{DirectoryOptions, DirectorySource, MemorySource, StreamSource};
 
@@ -43,9 +45,15 @@ fn moves(rig: &Rig<'_>, settings: &Settings, scratch: &Scratch, options: Directo
     }
 }
 
-/// An empty directory is a state.
+// Catalogue: B37, B72
+/// An empty directory is a state, and so are directories of directories.
 pub fn an_empty_directory(rig: &Rig<'_>) {
     arrives(rig, &Settings::default(), |source| fs::create_dir(source).unwrap());
+    arrives(rig, &Settings::default(), |source| {
+        for name in ["a/b/c", "a/d", "e"] {
+            fs::create_dir_all(source.join(name)).unwrap();
+        }
+    });
 }
 
 /// A directory with one empty file.
@@ -53,6 +61,7 @@ pub fn an_empty_file(rig: &Rig<'_>) {
     arrives(rig, &Settings::default(), |source| write(&source.join("empty"), b""));
 }
 
+// Catalogue: B72
 /// A state that is one file lands as a file.
 pub fn one_file_is_a_state_of_its_own(rig: &Rig<'_>) {
     for len in [0, 1, 70_000, (1 << 20) + 1] {
@@ -63,6 +72,7 @@ pub fn one_file_is_a_state_of_its_own(rig: &Rig<'_>) {
     }
 }
 
+// Catalogue: B39
 /// Sizes around the borders of chunks, of eager files and of runs, and several runs.
 pub fn files_of_every_size(rig: &Rig<'_>) {
     let (chunk, run) = (Settings::default().joiner.pool.chunk().bytes() as usize, RUN_LEN as usize);
@@ -93,6 +103,7 @@ pub fn files_of_every_size(rig: &Rig<'_>) {
 /// Without Linux calls holes are not found, and a directory can't be exchanged for another.
 const NATIVE: bool = cfg!(all(target_os = "linux", not(longhaul_portable)));
 
+// Catalogue: B39
 /// More than 4 GiB, nearly all of it a hole.
 pub fn a_file_above_4_gib(rig: &Rig<'_>) {
     const LEN: u64 = (5 << 30) + 3;
@@ -111,6 +122,41 @@ pub fn a_file_above_4_gib(rig: &Rig<'_>) {
         landed.read_exact_at(&mut bytes, place).unwrap();
         assert_eq!(&bytes, b"nine byte", "at {place}");
     }
+}
+
+/// Nearly all hole: lengths around 32 bits, of more chunks than 32 bits count, and the longest there is.
+// Catalogue: B22, B39, B72
+pub fn files_longer_than_any_disk(rig: &Rig<'_>) {
+    const U32: u64 = 1 << 32;
+    let mut settings = Settings::default();
+    for party in [&mut settings.provider, &mut settings.joiner] {
+        party.pool = Pool::new(DEFAULT_MEMORY, ChunkLen::MIN, 1, party.options.lanes);
+    }
+    let chunks = U32 * u64::from(ChunkLen::MIN.bytes());
+    for len in [U32 - 1, U32, U32 + 1, 1 << 40, chunks + 4097, i64::MAX as u64] {
+        let scratch = Scratch::new();
+        write(&scratch.source(), b"");
+        let file = File::options().write(true).open(scratch.source()).unwrap();
+        let end = len - 9;
+        if !NATIVE || file.set_len(len).and_then(|()| file.write_all_at(b"nine byte", end)).is_err() {
+            println!("skipped: no file of {len} bytes can be here");
+            return;
+        }
+        moves_unseen(rig, &settings, &scratch);
+        let landed = File::open(scratch.destination()).unwrap();
+        assert_eq!(landed.metadata().unwrap().len(), len);
+        let mut bytes = [0; 9];
+        landed.read_exact_at(&mut bytes, end).unwrap();
+        assert_eq!(&bytes, b"nine byte", "{len} bytes");
+    }
+}
+
+/// Moves a state that is too long to be summed up byte by byte.
+fn moves_unseen(rig: &Rig<'_>, settings: &Settings, scratch: &Scratch) {
+    let source = DirectorySource::new(scratch.source(), DirectoryOptions::default()).unwrap();
+    let sink = DirectorySink::new(scratch.destination(), DirectorySinkOptions::default()).unwrap();
+    rig.run(Arc::new(source), Box::new(sink), settings).agreed();
+    assert_eq!(scratch.residue(), ["DEST"]);
 }
 
 /// Holes are neither sent nor allocated, wherever they are.
@@ -139,6 +185,7 @@ pub fn sparse_files_stay_sparse(rig: &Rig<'_>) {
     }
 }
 
+// Catalogue: B37
 /// Directories in directories, the innermost with something in it.
 pub fn deep_nesting(rig: &Rig<'_>) {
     arrives(rig, &Settings::default(), |source| {
@@ -160,6 +207,7 @@ pub fn many_small_files(rig: &Rig<'_>) {
     });
 }
 
+// Catalogue: B48
 /// Names of one file stay names of one file.
 pub fn hard_links_stay_links(rig: &Rig<'_>) {
     arrives(rig, &Settings::default(), |source| {
@@ -173,6 +221,7 @@ pub fn hard_links_stay_links(rig: &Rig<'_>) {
     });
 }
 
+// Catalogue: B46
 /// Links inside the state arrive by default, others when both sides keep them.
 pub fn symbolic_links_stay_links(rig: &Rig<'_>) {
     arrives(rig, &Settings::default(), |source| {
@@ -192,6 +241,7 @@ pub fn symbolic_links_stay_links(rig: &Rig<'_>) {
     assert_eq!(look(&scratch.source()), look(&scratch.destination()));
 }
 
+// Catalogue: B54
 /// Permission bits and modification times of files and directories.
 pub fn modes_and_times_to_the_nanosecond(rig: &Rig<'_>) {
     arrives(rig, &Settings::default(), |source| {
@@ -206,11 +256,12 @@ pub fn modes_and_times_to_the_nanosecond(rig: &Rig<'_>) {
     });
 }
 
+// Catalogue: B11, B26, B27, B28, B30, B32
 /// Whatever Linux allows in a name.
 pub fn any_legal_name(rig: &Rig<'_>) {
     arrives(rig, &Settings::default(), |source| {
         let long = "l".repeat(255);
-        let names: [&[u8]; 12] = [
+        let names: [&[u8]; 19] = [
             b"new\nline",
             b"\xff\xfe not UTF-8",
             b"-rf",
@@ -222,6 +273,14 @@ pub fn any_legal_name(rig: &Rig<'_>) {
             "\u{202e}\u{1f980}".as_bytes(),
             b"quote'\"`$(x)",
             b".longhaul",
+            b"~",
+            b"%s%n",
+            b"A",
+            b"a",
+            // One letter, composed and not; and one that is not seen at all.
+            "\u{e9}".as_bytes(),
+            "e\u{301}".as_bytes(),
+            "a\u{200d}".as_bytes(),
             long.as_bytes(),
         ];
         for name in names {

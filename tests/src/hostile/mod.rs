@@ -73,6 +73,16 @@ impl Peer {
         self.bytes(&out[..len]);
     }
 
+    /// Sends a frame, and tells whether the other side still takes any.
+    ///
+    /// # Panics
+    /// If it can't be encoded.
+    pub fn try_send(&mut self, frame: &Frame<'_>) -> bool {
+        let mut out = [0; FRAME_MAX];
+        let len = frame.emit(&mut out).expect("any frame fits");
+        self.0.write_all(&out[..len]).is_ok()
+    }
+
     /// Sends a frame whose body no encoder would write, with checksums that hold.
     pub fn raw(&mut self, kind: Kind, flags: Flags, item: u32, body: &[u8]) {
         let len = body.len() as u32;

@@ -75,6 +75,7 @@ mod tests {
         assert_eq!(runs.frontier(), SIZE);
     }
 
+    // Catalogue: B14
     #[test]
     fn bytes_that_do_not_belong_are_refused() {
         let mut runs = Runs::default();
@@ -92,6 +93,7 @@ mod tests {
         }
     }
 
+    // Catalogue: B14
     #[test]
     fn runs_too_far_ahead_are_refused() {
         let mut runs = Runs::default();
