@@ -123,7 +123,7 @@ fn a_port_that_is_taken_is_said_so() {
     let scratch = Scratch::new();
     let state = scratch.dir("state");
     let (_listener, address) = nobody();
-    let args = ["serve".as_ref(), state.as_os_str(), "--listen".as_ref(), address.as_ref()];
+    let args = ["serve".as_ref(), state.as_os_str(), "--listen".as_ref(), std::ffi::OsStr::new(&address)];
     let outcome = run(args).says("in use");
     assert_ne!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stderr.contains(&address), "{outcome:?}");
