@@ -131,7 +131,8 @@ fn a_kind_has_its_flags_and_no_other() {
     for &kind in Kind::ALL {
         let known = match kind {
             Kind::Offer => Flags::EAGER | Flags::ATTEMPT,
-            Kind::Data | Kind::Hole => Flags::RUN_END | Flags::UNCHECKED | Flags::ATTEMPT,
+            Kind::Data => Flags::RUN_END | Flags::UNCHECKED | Flags::ATTEMPT,
+            Kind::Hole => Flags::RUN_END | Flags::ATTEMPT,
             Kind::End | Kind::Recall => Flags::ATTEMPT,
             _ => 0,
         };
