@@ -358,6 +358,31 @@ fn nothing_is_made_durable_before_count_bytes_and_root_agree() {
 }
 
 #[test]
+fn installed_never_overtakes_what_was_agreed() {
+    for polled in [true, false] {
+        let mut machine = joiner(0);
+        machine.handle_frame(Lane(0), T, &Frame::Complete(complete()), at(3));
+        machine.handle_root(Side::Joiner, T, (0, 0, complete().root), at(3));
+        // Lane 0 may have no room until everything is installed.
+        if polled {
+            assert_eq!(sent(&mut machine, 0).last().map(String::as_str), Some("Agreed"));
+        }
+        machine.handle_durable(at(3));
+        machine.handle_installing();
+        let mut out = vec![0; FRAME_MAX];
+        let len = machine.handle_installed(b"ok", &mut out);
+        let mut frames = Vec::new();
+        let mut rest = &out[..len];
+        while let Some((head, behind)) = rest.split_first_chunk::<HEADER_LEN>() {
+            let header = Header::parse(head).unwrap();
+            frames.push(header.kind.name());
+            rest = &behind[header.len as usize..];
+        }
+        assert_eq!(frames, if polled { &["Installed"][..] } else { &["Agreed", "Installed"] });
+    }
+}
+
+#[test]
 fn an_early_complete_and_a_premature_installed_are_refused() {
     let mut machine = joiner(2);
     machine.handle_frame(Lane(0), T, &Frame::Complete(complete()), at(3));

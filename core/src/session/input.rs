@@ -627,19 +627,20 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         self.check();
     }
 
-    /// Joiner: the plan has installed. Encodes the word of it into `out`, to be sent on lane 0.
+    /// Joiner: the plan has installed. Encodes the word of it into `out`, to be sent on lane 0; before it
+    /// the word that it agreed, if lane 0 has had no room for that.
     ///
     /// # Panics
     /// Unless [`Session::handle_installing`] came first.
     #[must_use]
     pub fn handle_installed(&mut self, app_reply: &[u8], out: &mut [u8]) -> usize {
-        self.taking.installed(&mut self.reports);
+        let len = self.taking.installed(app_reply, out, &mut self.reports);
         self.settle();
         if let Some(error) = self.deferred.filter(|_| !self.is_over()) {
             self.give_up(error);
         }
         self.check();
-        Frame::Installed { app_reply }.emit(out).expect("the caller's buffer takes any frame")
+        len
     }
 
     /// Count, bytes and root of this side, as [`super::Command::SumUp`] asked.

@@ -377,9 +377,12 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         self.state = self.state.on(TakingInput::Install).expect("only what is durable is installed");
     }
 
-    pub(super) fn installed(&mut self, reports: &mut Reports) {
+    /// Encodes the word of it, behind an Agreed that lane 0 had no room for.
+    pub(super) fn installed(&mut self, app_reply: &[u8], out: &mut [u8], reports: &mut Reports) -> usize {
         self.state = self.state.on(TakingInput::Installed).expect("installing comes first");
         reports.event(Event::Installed { side: Side::Joiner });
+        let agreed = self.agree.take().map_or(0, |task| emit(&Frame::Agreed, task, out));
+        agreed + emit(&Frame::Installed { app_reply }, TaskId(0), &mut out[agreed..])
     }
 
     /// The connection was lost: Prepare begins again on the next one.
@@ -416,8 +419,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         } else {
             return None;
         };
-        let len = frame.emit_of(task, out).expect("the caller's buffer takes any frame");
-        Some(Transmit { len, payload: None })
+        Some(Transmit { len: emit(&frame, task, out), payload: None })
     }
 
     /// The inequalities of this direction.
@@ -426,6 +428,10 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         assert!(self.agree.is_none_or(|task| self.tasks[task.index()].state == TaskIn::Agreed));
         self.window.invariants();
     }
+}
+
+fn emit(frame: &Frame<'_>, task: TaskId, out: &mut [u8]) -> usize {
+    frame.emit_of(task, out).expect("the caller's buffer takes any frame")
 }
 
 const fn unexpected(kind: Kind) -> SessionError {
