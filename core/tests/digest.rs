@@ -502,6 +502,7 @@ fn a_digest_that_does_not_fit_is_refused_by_its_first_part() {
 
 #[test]
 fn a_digest_of_nobody_is_one_part() {
+    assert!(Digest::<4>::new().is_empty() && !digest::<4>(&many(1)).is_empty());
     let mut assembly = Assembly::<4>::new();
     assert_eq!(assembly.digest(), None);
     assembly.take(&Digest::<4>::new().parts().next().unwrap()).unwrap();

@@ -314,6 +314,43 @@ fn a_payload_that_breaks_its_checksum_is_asked_for_again_and_not_for_ever() {
     assert_eq!(machine.failure(), Some(SessionError::ItemFailed { id: ItemId(0), attempts: 4 }));
 }
 
+/// A joiner that receives a stream.
+fn stream_receiver() -> Machine {
+    let mut machine = joiner(1);
+    let item = Item { what: What::Stream, ..file(0) };
+    machine.handle_frame(Lane(0), T, &Frame::Offer { id: ItemId(0), eager: false, attempt: 0, item }, at(3));
+    machine.handle_opened(ItemId(0), at(3));
+    assert!(sent(&mut machine, 0).contains(&"Accept".to_owned()));
+    drain(&mut machine);
+    machine
+}
+
+#[test]
+fn a_stream_ends_behind_all_that_has_come_of_it() {
+    const RUN: u64 = 16 << 20;
+    for (offsets, size, right) in [
+        (&[0][..], 4096, true),
+        (&[0], 4095, false),
+        (&[0, RUN], 8192, false),
+        (&[0, RUN], RUN + 4095, false),
+        (&[], 0, true),
+    ] {
+        let mut machine = stream_receiver();
+        for &offset in offsets {
+            let data =
+                Frame::Data { id: ItemId(0), attempt: 0, offset, len: 4096, run_end: false, crc: Some(1) };
+            machine.handle_frame(Lane(1), T, &data, at(3));
+            assert!(machine.handle_payload(Lane(1), 4096, Some(1)));
+        }
+        let end = End { size, checksum: Checksum::Crc32c(0) };
+        machine.handle_frame(Lane(1), T, &Frame::End { id: ItemId(0), attempt: 0, end }, at(3));
+        let failure = (!right).then_some(SessionError::Misbehaved(Misbehaviour::Size(ItemId(0))));
+        assert_eq!(machine.failure(), failure, "{offsets:?} {size}");
+        let finish = Command::Finish { id: ItemId(0), size, checksum: end.checksum };
+        assert_eq!(drain(&mut machine).contains(&finish), right);
+    }
+}
+
 // Catalogue: B43
 #[test]
 fn nothing_is_made_durable_before_count_bytes_and_root_agree() {

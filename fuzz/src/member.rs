@@ -196,10 +196,14 @@ impl Member {
         }
     }
 
-    /// Sends a frame that the machine has encoded, on lane 0 if nothing else is said.
+    /// Sends the frames that the machine has encoded in one go.
     fn send(&mut self, lane: Lane, len: usize, out: &[u8; FRAME_MAX]) {
-        if len > 0 {
-            self.sent.push((lane, Packet { frame: out[..len].to_vec(), payload: Vec::new() }));
+        let mut rest = &out[..len];
+        while let Some((head, _)) = rest.split_first_chunk::<HEADER_LEN>() {
+            let header = Header::parse(head).expect("what is sent is a header");
+            let (frame, behind) = rest.split_at(HEADER_LEN + header.len as usize);
+            self.sent.push((lane, Packet { frame: frame.to_vec(), payload: Vec::new() }));
+            rest = behind;
         }
     }
 

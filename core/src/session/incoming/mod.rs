@@ -460,13 +460,12 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
             if open.end.is_some() {
                 return Err(misbehaved(Misbehaviour::Item(Kind::End, id)));
             }
-            if open.stream {
-                open.size = end.size;
-            }
-            if open.size != end.size || open.received > end.size {
+            // A stream ends behind the last byte that has come: what is left out before it is missing.
+            let fits = if open.stream { open.runs.reach() <= end.size } else { open.size == end.size };
+            if !fits {
                 return Err(wrong_size);
             }
-            open.end = Some(end);
+            (open.size, open.end) = (end.size, Some(end));
             self.finish_if_all(id, reports);
             return Ok(());
         }

@@ -50,6 +50,11 @@ impl Runs {
         self.open.clear();
     }
 
+    /// Behind the last byte that has come.
+    pub(super) fn reach(&self) -> u64 {
+        self.open.iter().map(|run| run.1).fold(self.frontier, u64::max)
+    }
+
     /// The first byte that has not come.
     pub(super) const fn frontier(&self) -> u64 {
         self.frontier
@@ -70,9 +75,9 @@ mod tests {
         assert_eq!(runs.frontier(), 0);
         assert!(runs.take(0, 10, SIZE));
         assert!(runs.take(10, RUN_LEN - 10, SIZE));
-        assert_eq!(runs.frontier(), 2 * RUN_LEN);
+        assert_eq!((runs.frontier(), runs.reach()), (2 * RUN_LEN, SIZE));
         assert!(runs.take(2 * RUN_LEN, RUN_LEN, SIZE));
-        assert_eq!(runs.frontier(), SIZE);
+        assert_eq!((runs.frontier(), runs.reach()), (SIZE, SIZE));
     }
 
     // Catalogue: B14
