@@ -80,7 +80,7 @@ fn what_may_not_be_read_is_named_on_both_sides() {
     let state = home.dir("state");
     fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
     fs::write(state.join("secret"), b"secret").unwrap();
-    fs::set_permissions(state.join("secret"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(state.join("secret"), Permissions::from_mode(0o0)).unwrap();
     let joiner = Listening::receive(&scratch.join("copy"), &["--once"]);
     let args = ["push".as_ref(), state.as_os_str(), joiner.address.as_ref()];
     let Some(command) = unprivileged(&home, args) else {

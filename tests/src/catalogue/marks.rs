@@ -264,17 +264,17 @@ impl<'a> Inside<'a> {
     }
 
     fn prefix(&self) -> String {
-        self.0.iter().map(|(_, name)| format!("{name}::")).collect()
+        self.0.iter().flat_map(|(_, name)| [*name, "::"]).collect()
     }
 }
 
 fn marks_in(text: &str) -> Vec<Found> {
-    let (mut found, mut inside) = (Vec::new(), Inside::default());
+    let (mut found, mut modules) = (Vec::new(), Inside::default());
     let lines: Vec<&str> = text.lines().collect();
     for (number, line) in lines.iter().enumerate() {
-        inside.line(line);
+        modules.line(line);
         if let Some(numbers) = mark_of(line, "//") {
-            let test = test_after(&lines[number + 1..], &inside.prefix());
+            let test = test_after(&lines[number + 1..], &modules.prefix());
             found.push(Found { line: number + 1, numbers, test });
         }
     }

@@ -90,13 +90,17 @@ pub fn any_side_can_cancel_at_any_step(rig: &Rig<'_>) {
             let source = DirectorySource::new(scratch.source(), DirectoryOptions::default()).unwrap();
             let source = Meddled::new(source, move |now| {
                 if give == Some(now) {
-                    controls.iter().for_each(|control| control.cancel());
+                    for control in &controls {
+                        control.cancel();
+                    }
                 }
                 Ok(())
             });
             let sink = MeddledSink::new(landing(&scratch), move |now| {
                 if take == Some(now) {
-                    others.iter().for_each(|control| control.cancel());
+                    for control in &others {
+                        control.cancel();
+                    }
                 }
                 Ok(())
             });
