@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use super::mutation::{Finder, Mutation};
 
 /// What is not copied.
-const LEFT_OUT: [&str; 3] = ["target", ".git", "fuzz"];
+const LEFT_OUT: [&str; 2] = ["target", ".git"];
 
 pub(super) struct Workshop {
     tree: PathBuf,

@@ -271,11 +271,11 @@ impl<'a> Inside<'a> {
 fn marks_in(text: &str) -> Vec<Found> {
     let (mut found, mut modules) = (Vec::new(), Inside::default());
     let lines: Vec<&str> = text.lines().collect();
-    for (number, line) in lines.iter().enumerate() {
+    for (at, line) in lines.iter().enumerate() {
         modules.line(line);
         if let Some(numbers) = mark_of(line, "//") {
-            let test = test_after(&lines[number + 1..], &modules.prefix());
-            found.push(Found { line: number + 1, numbers, test });
+            let test = test_after(&lines[at + 1..], &modules.prefix());
+            found.push(Found { line: at + 1, numbers, test });
         }
     }
     found
