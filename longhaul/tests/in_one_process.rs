@@ -123,8 +123,7 @@ fn who_comes_beyond_max_sessions_waits_its_turn() {
 #[test]
 fn a_hundred_joiners_at_once_are_served_a_few_at_a_time() {
     let provider = Serve::memory(vec![7; 100_000]).listen("127.0.0.1:0").max_sessions(4).start().unwrap();
-    let fetch =
-        || longhaul::fetch(address(&provider)).busy_wait(Duration::from_mins(1)).into_memory(1 << 20);
+    let fetch = || longhaul::fetch(address(&provider)).busy_wait(Duration::from_mins(1)).into_memory(1 << 20);
     let joiners: Vec<_> = (0..100).map(|_| fetch()).collect();
     assert!(provider.sessions().len() <= 4);
     for joiner in joiners {

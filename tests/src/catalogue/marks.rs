@@ -274,8 +274,11 @@ fn marks_in(text: &str) -> Vec<Found> {
     for (at, line) in lines.iter().enumerate() {
         modules.line(line);
         if let Some(numbers) = mark_of(line, "//") {
-            let test = test_after(&lines[at + 1..], &modules.prefix());
-            found.push(Found { line: at + 1, numbers, test });
+            found.push(Found {
+                line: at + 1,
+                numbers,
+                test: test_after(&lines[at + 1..], &modules.prefix()),
+            });
         }
     }
     found
