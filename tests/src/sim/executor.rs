@@ -59,9 +59,10 @@ impl Executor {
         }
     }
 
-    /// The staged state, once there is one.
-    pub(crate) const fn root(&self) -> Option<Ino> {
-        self.root
+    /// The staged state, if a power cut can't take it out of the staging directory.
+    pub(crate) fn durable_root(&self, disk: &Disk) -> Option<Ino> {
+        let root = disk.look_up(self.staging?, b"state", View::Disk);
+        root.filter(|root| Some(*root) == self.root)
     }
 
     /// The open file of an item.

@@ -229,7 +229,10 @@ impl Lander {
                 });
             }
             SinkOp::Checkpoint => {
-                let root = self.executor.root().expect("what came is staged");
+                let root = self
+                    .executor
+                    .durable_root(io.disk)
+                    .expect("a power cut leaves the staged state in its place");
                 let id = ItemId(self.claim);
                 judge::assert_durable_before(io.disk, root, &self.expected, id);
                 reports.push(Report::DurableBefore { id });
@@ -264,7 +267,8 @@ impl Lander {
 
     /// Nothing is claimed before it is durable.
     fn assert_durable(&self, disk: &Disk) {
-        let root = self.executor.root().expect("a durable state is staged");
+        let root =
+            self.executor.durable_root(disk).expect("a power cut leaves the staged state in its place");
         let words = "claimed durable, and a power cut would take it";
         // A root without the right to write gets its mode when it is published.
         judge::assert_holds(disk, root, View::Disk, &self.expected, true, words);
