@@ -546,13 +546,15 @@ fn digests_and_what_is_wrong_with_them_are_shown_in_words() {
 }
 
 #[test]
-fn an_iterator_over_parts_knows_how_many_are_left() {
+fn parts_know_their_place_and_how_many_are_left() {
     for (members, parts) in [(0, 1), (1, 1), (PART_ENTRIES, 1), (PART_ENTRIES + 1, 2)] {
         let digest: Digest<1024> = digest(&many(members as u16));
         let mut left = digest.parts();
         for n in (0..=parts).rev() {
             assert_eq!(left.size_hint(), (n, Some(n)), "{members} members");
-            assert_eq!(left.next().is_some(), n > 0);
+            let place = left.next().map(|part| (usize::from(part.first()), part.total(), part.is_last()));
+            let meant = ((parts - n) * PART_ENTRIES, members as u16, n == 1);
+            assert_eq!(place, (n > 0).then_some(meant), "{members} members");
         }
     }
 }
