@@ -1,6 +1,7 @@
 //! The laws of digests: of their algebra, of stability, and of their form on the wire.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 
 use longhaul_core::digest::{
     Assembly, Digest, DigestError, DigestPart, Entry, PART_ENTRIES, PART_LEN_MAX, PartError, SequenceNumber,
@@ -509,4 +510,51 @@ fn a_digest_of_nobody_is_one_part() {
     assert_eq!(assembly.digest(), Some(&Digest::new()));
     let part = raw(0, 0, 0, &[]);
     assert_eq!(assembly.take(&DigestPart::parse(&part).unwrap()), Err(PartError::OutOfTurn));
+}
+
+#[test]
+fn digests_and_what_is_wrong_with_them_are_shown_in_words() {
+    let one: Digest<4> = digest(&Model::from([(OWN, (3, 5))]));
+    let own = format!("{OWN:?}");
+    assert_eq!(format!("{one:?}"), format!("{{{own}: (3, 5)}}"));
+    let part = one.parts().next().unwrap();
+    assert_eq!(format!("{part:?}"), "DigestPart(1 from 0 of 1)");
+    let order = "a part of a digest with an impossible order of members";
+    assert_eq!(PartError::Order.to_string(), order);
+    let (two, one) = (SequenceNumber(2), SequenceNumber(1));
+    let full = DigestError::Full { needed: 5, capacity: 4 };
+    assert_eq!(full.to_string(), "a digest of 5 members, where there is room for 4");
+    let inverted = DigestError::Inverted { member: OWN, delivered: two, received: one };
+    assert_eq!(inverted.to_string(), format!("of member {OWN} message 2 was delivered, but only 1 received"));
+    let ahead = DigestError::OwnAhead { sent: one, delivered: two };
+    assert!(ahead.to_string().starts_with("a state contains message 2 of this member, which has sent 1"));
+    let view = format!("view 8 of {}", VIEW.maker);
+    assert_eq!(VIEW.to_string(), view);
+    let other = VoteError::OtherView { ours: VIEW, theirs: VIEW };
+    assert_eq!(other.to_string(), format!("a vote about {view}, where {view} votes"));
+    assert_eq!(VoteError::Twice(OWN).to_string(), format!("a second vote of {OWN}"));
+    assert_eq!(
+        VoteError::Stranger(OWN).to_string(),
+        format!("a vote of {OWN}, which is no member of the view")
+    );
+    let vote = VoteError::Digest(full);
+    assert_eq!(vote.to_string(), format!("a vote that does not count: {full}"));
+    assert_eq!(vote.source().map(ToString::to_string), Some(full.to_string()));
+    assert!(VoteError::Twice(OWN).source().is_none());
+    let votes: Stability<4> = Stability::new(VIEW, [OWN]).unwrap();
+    assert_eq!(votes.view(), VIEW);
+}
+
+#[test]
+fn parts_know_their_place_and_how_many_are_left() {
+    for (members, parts) in [(0, 1), (1, 1), (PART_ENTRIES, 1), (PART_ENTRIES + 1, 2)] {
+        let digest: Digest<1024> = digest(&many(members as u16));
+        let mut left = digest.parts();
+        for n in (0..=parts).rev() {
+            assert_eq!(left.size_hint(), (n, Some(n)), "{members} members");
+            let place = left.next().map(|part| (usize::from(part.first()), part.total(), part.is_last()));
+            let meant = ((parts - n) * PART_ENTRIES, members as u16, n == 1);
+            assert_eq!(place, (n > 0).then_some(meant), "{members} members");
+        }
+    }
 }

@@ -183,9 +183,9 @@ impl<'a> Task<'a> {
 pub struct Refused<'a> {
     /// Why.
     pub reason: Reason,
-    /// For a person: UTF-8, at most [`APP_REPLY_MAX`] bytes.
+    /// For a person: UTF-8, at most [`super::APP_REPLY_MAX`] bytes.
     pub message: &'a str,
-    /// The application's reply, at most [`APP_REPLY_MAX`] bytes.
+    /// The application's reply, at most [`super::APP_REPLY_MAX`] bytes.
     pub app_reply: &'a [u8],
 }
 

@@ -404,11 +404,11 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
         slot.attempt = (slot.attempt + 1) & 0xf;
         slot.failures += u8::from(!slot.recalled);
         let failures = slot.failures;
+        self.stop(id);
+        self.reoffers += 1;
         if failures > max_retries {
             return Err(SessionError::ItemFailed { id, attempts: failures });
         }
-        self.stop(id);
-        self.reoffers += 1;
         reports.event(Event::Retrying { id, failures });
         Ok(())
     }
