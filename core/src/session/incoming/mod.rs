@@ -74,6 +74,12 @@ struct Open {
 /// How many bytes of runs may come before the provider is told.
 const TELL_EVERY: u64 = 4 * RUN_LEN;
 
+impl Open {
+    const fn is_far(&self) -> bool {
+        self.runs.frontier() - self.told >= TELL_EVERY
+    }
+}
+
 /// What the task looks like to its window.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
@@ -106,6 +112,8 @@ pub(super) struct Incoming<const LANES: usize, const WINDOW: usize> {
     told: Grades,
     /// The grades must be told on this connection even if nothing has changed.
     tell: bool,
+    /// Some open item may have come so far that the provider is to be told.
+    far: bool,
     /// A payload that was announced and has not come, a lane each, with its item's attempt.
     announced: [Option<Announced>; LANES],
 }
@@ -155,6 +163,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
             retried: false,
             told: Grades { received: 0, verified: 0, durable: 0 },
             tell: false,
+            far: false,
             announced: [None; LANES],
         }
     }
@@ -323,6 +332,8 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
             }
             debug_assert!(end <= open.size, "checked above");
             open.received += len;
+            let far = open.is_far();
+            self.far |= far;
             return Ok(());
         }
         let slot = self.slot(id);
@@ -480,14 +491,12 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
 
     /// An open item is finished when its end and all its bytes have come, in whatever order.
     fn finish_if_all(&mut self, id: ItemId, reports: &mut Reports) {
-        let announced = |a: &Announced| matches!(a.receive, Receive::Place(payload) if payload.id == id);
-        if self.slot(id).state != ItemIn::Receiving || self.announced.iter().flatten().any(announced) {
+        let Some(&mut Open { size, received, end: Some(end), .. }) = self.open_of(id) else { return };
+        if size != received || self.slot(id).state != ItemIn::Receiving {
             return;
         }
-        if let Some(Open { size, received, end: Some(end), .. }) = self.open_of(id)
-            && size == received
-        {
-            let end = *end;
+        let announced = |a: &Announced| matches!(a.receive, Receive::Place(payload) if payload.id == id);
+        if !self.announced.iter().flatten().any(announced) {
             self.finish(id, end, reports);
         }
     }
@@ -733,13 +742,18 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         } else if (grades.verified, grades.durable) != (self.told.verified, self.told.durable) {
             self.told = grades;
             Frame::Grades(grades)
-        } else {
-            let frontier = |open: &&mut Open| open.runs.frontier() - open.told >= TELL_EVERY;
+        } else if self.far {
             let slots = &self.slots;
             let receiving = |id: ItemId| slots[id.0 as usize % WINDOW].state == ItemIn::Receiving;
-            let open = self.open.iter_mut().flatten().filter(|open| receiving(open.id)).find(frontier)?;
+            let mut far = self.open.iter_mut().flatten().filter(|open| receiving(open.id) && open.is_far());
+            let Some(open) = far.next() else {
+                self.far = false;
+                return None;
+            };
             open.told = open.runs.frontier();
             Frame::Accept { id: open.id, offset: open.told }
+        } else {
+            return None;
         };
         let len = frame.emit_of(self.terms.task, out).expect("the caller's buffer takes any frame");
         Some(Transmit { len, payload: None })
