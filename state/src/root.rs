@@ -57,9 +57,9 @@ impl RootBuilder {
                 }
                 let names = name_hash(item.name.as_name());
                 self.sets.insert(id, LinkSet { names, count: 1, size, content });
-                self.bytes += size;
+                self.count(size);
             }
-            What::File { .. } | What::Stream => self.bytes += size,
+            What::File { .. } | What::Stream => self.count(size),
             What::HardLink { to } => {
                 let set = self.sets.get_mut(&to).ok_or(RootError::NoSuchLink)?;
                 set.names = set.names.wrapping_add(name_hash(item.name.as_name()));
@@ -71,6 +71,11 @@ impl RootBuilder {
         self.items += 1;
         self.sum.add(&item.as_wire(), size, &content);
         Ok(())
+    }
+
+    // A peer may say sizes that 64 bits don't count together: bytes and root then differ, and nothing breaks.
+    const fn count(&mut self, size: u64) {
+        self.bytes = self.bytes.wrapping_add(size);
     }
 
     /// Sets of hard links so far, those with one name included.

@@ -202,6 +202,8 @@ pub enum SourceErrorKind {
     Name(NameError),
     /// More items than a task can number (2^32).
     TooManyItems,
+    /// More bytes than 64 bits count: sparse files can say so.
+    TooManyBytes,
     /// Someone asked it to stop.
     Stopped,
     /// The user's own source failed or panicked.
@@ -276,6 +278,7 @@ impl fmt::Display for SourceError {
             SourceErrorKind::TooManyLinks => f.write_str("more than 131072 files have several names"),
             SourceErrorKind::Name(error) => write!(f, "can't be transferred: {error}"),
             SourceErrorKind::TooManyItems => f.write_str("more than 4294967295 items"),
+            SourceErrorKind::TooManyBytes => f.write_str("more than 2^64 bytes"),
             SourceErrorKind::Stopped => f.write_str("stopped"),
             SourceErrorKind::User(error) => write!(f, "the source failed: {error}"),
         }?;

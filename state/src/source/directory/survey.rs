@@ -50,7 +50,7 @@ fn directory(source: &DirectorySource, progress: &dyn Progress) -> Result<Survey
     let mut survey = Survey::default();
     let mut fingerprint = Fingerprint::new();
     let mut sets = HashSet::new();
-    let mut bytes = 0;
+    let mut bytes = 0_u64;
     let mut seen = 0;
     let mut tree = Tree::new(source)?;
     while let Some(step) = tree.next()? {
@@ -105,7 +105,9 @@ fn directory(source: &DirectorySource, progress: &dyn Progress) -> Result<Survey
                         return Err(SourceError::whole(SourceErrorKind::TooManyLinks));
                     }
                 }
-                bytes += metadata.size();
+                bytes = bytes
+                    .checked_add(metadata.size())
+                    .ok_or_else(|| SourceError::whole(SourceErrorKind::TooManyBytes))?;
                 survey.allocated += metadata.blocks() * 512;
                 note_mode(&mut survey, &metadata);
             }
