@@ -616,7 +616,7 @@ fn more_bytes_than_64_bits_count_are_refused_before_anything_moves() {
     // Few file systems let a file say that it is so long; the one in memory does.
     let Ok(shared) = tempfile::tempdir_in("/dev/shm") else { return println!("skipped: no /dev/shm") };
     for n in 0..3 {
-        let file = fs::File::create(shared.path().join(format!("f{n}"))).unwrap();
+        let file = File::create(shared.path().join(format!("f{n}"))).unwrap();
         if let Err(error) = file.set_len(i64::MAX as u64) {
             return println!("skipped: {error}");
         }
