@@ -1,8 +1,8 @@
 //! Every bound of the wire from both sides: the longest and the largest go through, one more is refused.
 
 use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, TaskId, Token, TransferId};
-use longhaul_core::integrity::{Integrity, crc32c};
-use longhaul_core::item::{Item, ItemName, MODE_MASK, PATH_MAX, Timestamp, Version, What};
+use longhaul_core::integrity::{FoldError, Integrity, crc32c};
+use longhaul_core::item::{Escaped, Item, ItemName, MODE_MASK, PATH_MAX, Timestamp, Version, What};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::wire::{
     APP_META_MAX, APP_REPLY_MAX, Attach, CONTROL_MAX, ChunkLen, FRAME_MAX, Failed, Flags, Frame, Grades,
@@ -399,4 +399,13 @@ fn errors_are_sentences_with_their_numbers() {
     ] {
         assert_eq!(error.to_string(), words);
     }
+}
+
+#[test]
+fn what_people_read_has_words() {
+    let names = [Integrity::None, Integrity::Crc32c, Integrity::Blake3].map(Integrity::name);
+    assert_eq!(names, ["none", "crc32c", "blake3"]);
+    assert_eq!(Integrity::Blake3.to_string(), "blake3");
+    assert_eq!(Escaped(b"a\tb\n\r\\\x00\xff").to_string(), r"a\tb\n\r\\\x00\xff");
+    assert_eq!(FoldError::Gap.to_string(), "a run of the item is missing");
 }

@@ -457,6 +457,33 @@ fn only_the_same_member_and_a_later_epoch_resume_a_session() {
 }
 
 #[test]
+fn a_listener_takes_transfer_and_epoch_of_its_dialler() {
+    let theirs = Init { transfer: TransferId([8; 16]), epoch: Epoch(4), ..init(true) };
+    let mut machine = Machine::accept(config(Side::Provider, 1), &theirs, Instant::ZERO).unwrap();
+    assert_eq!((machine.epoch(), machine.peer()), (Epoch(4), Some(theirs.member)));
+    assert!(machine.handle_resume(&Init { epoch: Epoch(5), ..init(true) }, Token::default(), at(1)).is_err());
+    machine.handle_resume(&Init { epoch: Epoch(5), ..theirs }, Token::default(), at(1)).unwrap();
+}
+
+#[test]
+fn a_session_without_a_connection_is_where_it_was() {
+    let mut machine = provider(3);
+    machine.handle_lane_lost(Lane::CONTROL, at(5));
+    assert_eq!((machine.state(), machine.phase()), (State::Reconnecting, Phase::Stream));
+    let mut machine = Machine::accept(config(Side::Provider, 1), &init(true), Instant::ZERO).unwrap();
+    machine.handle_lane_lost(Lane::CONTROL, at(5));
+    assert_eq!((machine.state(), machine.phase()), (State::Reconnecting, Phase::Prepare));
+}
+
+#[test]
+fn signs_of_life_go_on_after_a_resume() {
+    let mut machine = provider(3);
+    machine.handle_resume(&Init { epoch: Epoch(1), ..init(true) }, Token::default(), at(5)).unwrap();
+    assert_eq!(machine.poll_timeout(), Some(at(5).after(STALL / 4)));
+    assert_eq!(at(5).as_nanos(), 5_000_000_000);
+}
+
+#[test]
 fn a_peers_reason_is_kept() {
     let mut machine = joiner(1);
     let failed = Failed {
