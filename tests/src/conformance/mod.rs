@@ -345,7 +345,7 @@ macro_rules! conformance_cases {
             endings::a_full_listener_says_when_to_come_back
             endings::nobody_there_is_an_error
             endings::two_of_the_same_role_refuse_each_other
-            resuming::a_lost_connection_is_replaced_and_little_is_sent_again
+            resuming::a_lost_connection_is_replaced_and_not_all_is_sent_again
             resuming::connections_lost_again_and_again_are_replaced
             resuming::a_lost_data_lane_leaves_the_others_to_go_on
             resuming::the_last_data_lane_is_replaced_with_the_connection
