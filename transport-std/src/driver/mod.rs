@@ -393,8 +393,8 @@ impl Driver<'_> {
     fn lane_up(&mut self, lane: Lane, connection: Connection, now: Instant) {
         self.machine.handle_lane_up(lane, now);
         // A lane that is late belongs to the connection that was lost: its end would be taken for a new one's.
-        let late = lane != Lane::CONTROL && self.machine.state() == State::Reconnecting;
-        if late || self.machine.is_over() {
+        let belated = lane != Lane::CONTROL && self.machine.state() == State::Reconnecting;
+        if belated || self.machine.is_over() {
             return connection.closer.close();
         }
         self.connect(lane, connection);
