@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod channel;
 mod driver;
 mod lane;
 mod listener;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use longhaul_state::pool::Pool;
 use longhaul_state::transfer::{Control, Options, Summary, TransferError};
 use longhaul_state::{Sink, Source};
 
+use crate::channel;
 use crate::driver::{self, Admission, Join, Lanes, Message, Provide, Queue, Role, Setup, Ticket, queue};
 use crate::stream::Connection;
 
@@ -33,14 +34,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub struct Listener {
     address: SocketAddr,
     door: Arc<Door>,
-    callers: Mutex<Receiver<io::Result<Option<Caller>>>>,
+    callers: Mutex<mpsc::Receiver<io::Result<Option<Caller>>>>,
     /// Wakes those who wait for callers when there will be none.
     waker: Callers,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Callers on their way to those who accept them; `None`: there will be no more.
-type Callers = Sender<io::Result<Option<Caller>>>;
+type Callers = mpsc::Sender<io::Result<Option<Caller>>>;
 
 /// What the accepting thread, the first-frame threads and sessions share.
 struct Door {
@@ -135,7 +136,7 @@ impl Listener {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let door = Arc::new(Door { address, state: Mutex::default(), changed: Condvar::new() });
-        let (waker, callers) = channel();
+        let (waker, callers) = mpsc::channel();
         let thread = {
             let (door, sender) = (Arc::clone(&door), waker.clone());
             thread::Builder::new()
@@ -369,7 +370,7 @@ fn answer(mut stream: TcpStream, query: &Query, door: &Door) {
 }
 
 /// A fresh token, by which the lanes of a session find it from now on; none once stopped.
-fn register(door: &Arc<Door>) -> Option<(Registration, Queue, Receiver<Message>)> {
+fn register(door: &Arc<Door>) -> Option<(Registration, Queue, channel::Receiver<Message>)> {
     let token = fresh_token()?;
     let (queue, messages) = queue();
     let mut state = door.lock();
@@ -428,7 +429,7 @@ pub struct Caller {
     init: Init,
     registration: Registration,
     queue: Queue,
-    messages: Receiver<Message>,
+    messages: channel::Receiver<Message>,
 }
 
 impl Caller {

@@ -103,9 +103,10 @@ fn allocations(bytes: u64, source: Arc<dyn Source>) -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
-/// What grows with the length is one allocation for 31 messages of a queue (std's channel takes its
-/// memory in such blocks), and one a run of 16 MiB: 0.18 a chunk of both sides together, measured.
-/// One a chunk on one side would be twice the bound. (Items are allowed some each: names, folds, files.)
+/// What a short transfer has not grown to its full size yet (queues, tables) and what a thread allocates
+/// when it first sleeps: some allocations for hundreds of chunks more, and as many for thousands.
+const LEFT: u64 = 16;
+
 #[test]
 fn chunks_cost_no_allocation() {
     let block: Arc<[u8]> = vec![0x5a; 1 << 20].into();
@@ -120,9 +121,6 @@ fn chunks_cost_no_allocation() {
         println!(
             "lent {lent}: {short} allocations for 64 MiB, {long} for 256 MiB: {more} for {chunks} chunks more"
         );
-        assert!(
-            more * 2 <= chunks,
-            "{more} allocations for {chunks} chunks more, source's memory lent: {lent}"
-        );
+        assert!(more <= LEFT, "{more} allocations for {chunks} chunks more, source's memory lent: {lent}");
     }
 }

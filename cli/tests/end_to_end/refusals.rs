@@ -154,6 +154,33 @@ fn a_full_destination_is_said_so_and_nothing_is_left() {
     assert!(outcome.stderr.ends_with("left: \n"), "{outcome:?}");
 }
 
+// Catalogue: F41
+#[test]
+fn a_file_too_large_for_the_destination_is_refused_before_its_bytes_move() {
+    let scratch = Scratch::new();
+    let (state, small, image) = (scratch.join("state"), scratch.dir("small"), scratch.join("image"));
+    // All of it a hole, which takes no room here. With blocks of 1 KiB ext4 takes 4 TiB in a file.
+    fs::File::create(&state).unwrap().set_len(5 << 40).unwrap();
+    fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+    let provider = Listening::serve(&state, &[]);
+    let unshared = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, "sh"]).arg(&small);
+        command.arg(longhaul([""; 0]).get_program()).arg(&provider.address).arg(&image);
+        command
+    };
+    let mount = r#"mkfs.ext4 -q -F -b 1024 "$4" && mount -o loop "$4" "$1""#;
+    if !unshared(mount).output().is_ok_and(|output| output.status.success()) {
+        println!("skipped: not everybody may mount");
+        return;
+    }
+    let script = format!(r#"{mount}; "$2" fetch "$3" "$1/copy"; code=$?; ls "$1" >&2; exit $code"#);
+    let outcome = Running::start(unshared(&script)).wait().expect(22);
+    // Found out by the reservation when the file was offered, and not when its length was set at its end.
+    let outcome = outcome.says("reservation failed").says("too large").says("hint: choose a destination");
+    assert!(outcome.stderr.ends_with("lost+found\n"), "{outcome:?}");
+}
+
 #[test]
 fn a_source_that_is_not_there_is_refused() {
     let scratch = Scratch::new();

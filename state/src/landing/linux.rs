@@ -393,7 +393,9 @@ impl Executor for LinuxExecutor {
             FileOp::MakeStaging => self.make_staging()?,
             FileOp::MakeStagedRoot => self.make_staged_root()?,
             FileOp::CreateFile { id, name } => self.create_file(*id, name)?,
-            FileOp::Allocate { id, len } => allocate(&self.files.get(id).ok_or_else(not_open)?.1, *len)?,
+            FileOp::Reserve { id, len, sparse, .. } => {
+                reserve(&self.files.get(id).ok_or_else(not_open)?.1, *len, *sparse)?;
+            }
             FileOp::FinishFile { id, len, mode, mtime, sync } => {
                 self.finish_file(*id, *len, &Attributes { mode: *mode, mtime: *mtime, sync: *sync })?;
             }
@@ -444,11 +446,14 @@ impl Executor for LinuxExecutor {
     }
 }
 
-fn allocate(file: &File, len: u64) -> io::Result<()> {
-    let too_large = || io::Error::from(io::ErrorKind::StorageFull);
-    match fallocate(file, FallocateFlags::empty(), 0, i64::try_from(len).map_err(|_| too_large())?) {
+fn reserve(file: &File, len: u64, sparse: bool) -> io::Result<()> {
+    let length = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    file.set_len(len)?;
+    if sparse {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::empty(), 0, length) {
         Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
-        Err(Errno::EFBIG) => Err(too_large()),
         Err(errno) => Err(errno.into()),
     }
 }

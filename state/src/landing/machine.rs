@@ -18,7 +18,7 @@ use crate::source::{Shape, Survey};
 /// being synced first: nothing is claimed of it before it is published.
 pub const SMALL_STATE: u64 = 1 << 20;
 /// Files from this size on have their blocks reserved before they are written.
-const ALLOCATE_FROM: u64 = 1 << 20;
+const RESERVE_FROM: u64 = 1 << 20;
 /// Kept free beside what a state needs: one part in this many.
 const RESERVE: u64 = 100;
 
@@ -198,8 +198,8 @@ impl Landing {
             _ => (0, false, true),
         };
         self.queue.push_back(FileOp::CreateFile { id, name: name.clone() });
-        if !sparse && size >= ALLOCATE_FROM {
-            self.queue.push_back(FileOp::Allocate { id, len: size });
+        if size >= RESERVE_FROM {
+            self.queue.push_back(FileOp::Reserve { id, name: name.clone(), len: size, sparse });
         }
         self.open.insert(id, OpenFile { name, mode: item.mode, mtime: mtime(item), linked });
     }
@@ -526,9 +526,9 @@ impl Landing {
         }
         self.queue.clear();
         let fatal = self.request != Request::Item || matches!(error, OpError::Durability(_));
-        if let FileOp::CreateFile { id, .. } | FileOp::Allocate { id, .. } = &op
+        if let FileOp::CreateFile { id, .. } | FileOp::Reserve { id, .. } = &op
             && let Some(file) = self.open.remove(id)
-            && matches!(op, FileOp::Allocate { .. })
+            && matches!(op, FileOp::Reserve { .. })
         {
             self.queue.push_back(FileOp::RemoveFile { id: *id, name: file.name });
         }

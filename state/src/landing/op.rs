@@ -37,13 +37,17 @@ pub enum FileOp {
         /// Its name.
         name: Name,
     },
-    /// Reserve the blocks of an open file, so that a full disk shows now. Where the file system
-    /// can't, nothing happens.
-    Allocate {
+    /// Give an open file its length and, unless it is sparse, its blocks, so that a size that the file
+    /// system does not take, or a full disk, shows now. Where it can't reserve blocks it has none.
+    Reserve {
         /// The item.
         id: ItemId,
-        /// Bytes from the file's start.
+        /// Its name.
+        name: Name,
+        /// Its length.
         len: u64,
+        /// Most of it may be holes.
+        sparse: bool,
     },
     /// Give an open file its exact length and attributes, and close it.
     FinishFile {
@@ -263,7 +267,7 @@ impl FileOp {
             Self::MakeStaging | Self::MakeStagedRoot => "creation of the staging directory",
             Self::Probe => "probe of the file system",
             Self::CreateFile { .. } => "create",
-            Self::Allocate { .. } => "allocation",
+            Self::Reserve { .. } => "reservation",
             Self::FinishFile { .. } => "setting of attributes",
             Self::PutFile { .. } => "write",
             Self::RemoveFile { .. } => "remove",
@@ -286,6 +290,7 @@ impl FileOp {
     pub fn name(&self) -> Name {
         match self {
             Self::CreateFile { name, .. }
+            | Self::Reserve { name, .. }
             | Self::PutFile { name, .. }
             | Self::RemoveFile { name, .. }
             | Self::MakeParents { name }

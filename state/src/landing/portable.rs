@@ -192,7 +192,7 @@ impl Executor for PortableExecutor {
                 let (_, file) = self.create(name)?;
                 self.files.insert(*id, Arc::new(file));
             }
-            FileOp::Allocate { .. } => {}
+            FileOp::Reserve { id, len, .. } => self.files.get(id).ok_or_else(not_open)?.set_len(*len)?,
             FileOp::FinishFile { id, len, mode, mtime, sync } => {
                 let file = self.files.get(id).ok_or_else(not_open)?;
                 file.set_len(*len)?;

@@ -313,11 +313,12 @@ fn missing_parents_are_made_once_and_an_item_that_fails_can_come_again() {
     recorder.fail = Some(("CreateFile", eio));
     assert!(ask(&mut landing, &mut recorder, |landing| landing.open(ItemId(1), &file("g"))).is_err());
     ask(&mut landing, &mut recorder, |landing| landing.open(ItemId(1), &file("g"))).unwrap();
-    // A full disk found out by the allocation leaves no file behind.
+    // A full disk found out by the reservation leaves no file behind.
     let big = item("big", What::File { size: 2 << 20, linked: false, sparse: false });
-    recorder.fail = Some(("Allocate", || kind(io::ErrorKind::StorageFull)));
+    recorder.fail = Some(("Reserve", || kind(io::ErrorKind::StorageFull)));
     let error = ask(&mut landing, &mut recorder, |landing| landing.open(ItemId(2), &big)).unwrap_err();
     assert!(matches!(error.kind, SinkErrorKind::NoSpace { .. }), "{error}");
+    assert_eq!(error.item.as_bytes(), b"big");
     assert!(recorder.did("RemoveFile big"));
 }
 

@@ -85,7 +85,7 @@ impl Sink for DirectorySink {
         Err(SinkError::user("files are written at their places"))
     }
 
-    /// Nothing is written for a hole: the file is extended when it is finished.
+    /// Nothing is written for a hole: the file gets its length whatever comes.
     fn hole(&mut self, _id: ItemId, _offset: u64, _len: u64) -> Result<(), SinkError> {
         Ok(())
     }

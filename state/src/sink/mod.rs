@@ -271,6 +271,9 @@ impl SinkError {
             SinkErrorKind::Io { error, .. } if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 "remount it writable, or choose another destination"
             }
+            SinkErrorKind::Io { error, .. } if error.kind() == io::ErrorKind::FileTooLarge => {
+                "choose a destination on a file system that takes files of this size"
+            }
             _ => "",
         }
     }

@@ -132,10 +132,12 @@ impl Executor {
                 let file = self.create(disk, name.as_bytes(), Kind::File, 0o600)?;
                 self.files.insert(*id, file);
             }
-            FileOp::Allocate { len, .. } => {
-                if disk.free < *len {
+            FileOp::Reserve { id, len, sparse, .. } => {
+                if !sparse && disk.free < *len {
                     return Err(io::Error::from(io::ErrorKind::StorageFull).into());
                 }
+                let file = self.files.get(id).ok_or(io::ErrorKind::InvalidInput).map_err(io::Error::from)?;
+                disk.set_len(*file, *len);
             }
             FileOp::FinishFile { id, len, mode, mtime, sync } => {
                 let file =

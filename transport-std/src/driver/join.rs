@@ -11,7 +11,6 @@ mod land;
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
 
 use longhaul_core::id::{ItemId, Lane, TaskId};
 use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Root, RunSum};
@@ -26,6 +25,7 @@ use longhaul_state::transfer::{Event, Options, Stage, TransferError, survey_of};
 
 use super::{Io, LANES, Shared};
 use crate::bytes::Bytes;
+use crate::channel::{Sender, channel};
 use crate::lane::Inbound;
 use disk::DiskOp;
 use land::{Lander, SinkOp};
@@ -131,7 +131,7 @@ impl Join {
         lane: Lane,
         frame: &Frame<'_>,
         payload: Option<Bytes>,
-        inbound: Inbound,
+        inbound: &Inbound,
         io: &mut Io<'_>,
     ) -> Result<(), TransferError> {
         match frame {
@@ -165,7 +165,7 @@ impl Join {
                 }
                 let attempt = inbound.header.flags.attempt();
                 if let Some(run) = inbound.run.filter(|_| self.is_attempt(*id, attempt)) {
-                    self.run(*id, *run, io)?;
+                    self.run(*id, run, io)?;
                 }
             }
             _ => {}
@@ -179,11 +179,11 @@ impl Join {
         id: ItemId,
         offset: u64,
         bytes: Bytes,
-        run: Option<Box<RunSum>>,
+        run: Option<RunSum>,
         io: &Io<'_>,
     ) -> Result<(), TransferError> {
         if let Some(run) = run {
-            self.run(id, *run, io)?;
+            self.run(id, run, io)?;
         }
         if let Some(eager) = self.eager.get_mut(&id) {
             eager.pieces.push(bytes);
@@ -200,7 +200,7 @@ impl Join {
                     sender
                 });
                 // A disk thread that has ended has reported why.
-                let _ = disk.send(op);
+                disk.send(op);
             }
             Some(Place::Sink) => self.batch.push(SinkOp::Write { id, offset, bytes }),
             Some(Place::Discard) => {}
@@ -397,7 +397,7 @@ impl Join {
     /// Sends what has gathered to the sink thread.
     pub(super) fn flush(&mut self) {
         if !self.batch.is_empty() {
-            self.lander.send(std::mem::take(&mut self.batch));
+            self.lander.send(&mut self.batch);
         }
     }
 

@@ -3,13 +3,13 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use longhaul_core::id::{Lane, Token};
 use longhaul_core::wire::{Init, WireError};
 use longhaul_state::pool::Buffer;
 
 use super::{join, provide};
+use crate::channel::{Receiver, Sender, channel};
 use crate::lane::{Burst, Frames, Port};
 use crate::stream::Connection;
 
@@ -67,8 +67,7 @@ pub(crate) struct Queue {
     stopped: Arc<AtomicBool>,
 }
 
-/// A driver's queue. What is in it is bounded by those who fill it: readers by buffers, helpers by
-/// the commands that they answer.
+/// A driver's queue.
 pub(crate) fn queue() -> (Queue, Receiver<Message>) {
     let (sender, receiver) = channel();
     (Queue { sender, stopped: Arc::default() }, receiver)
@@ -77,7 +76,7 @@ pub(crate) fn queue() -> (Queue, Receiver<Message>) {
 impl Queue {
     /// A driver that has ended hears nothing any more.
     pub(crate) fn send(&self, message: Message) {
-        let _ = self.sender.send(message);
+        self.sender.send(message);
     }
 
     /// The driver has ended: whoever waits gives up.

@@ -9,7 +9,6 @@ mod message;
 mod provide;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant as Clock};
 
 use longhaul_core::id::{Lane, Token};
@@ -27,6 +26,7 @@ pub(crate) use message::{Admission, Message, Queue, Ticket, queue};
 pub(crate) use provide::Provide;
 
 use crate::bytes::Bytes;
+use crate::channel::Receiver;
 use crate::lane::{Frames, Inbound, LaneEnd, Port};
 use crate::stream::Connection;
 use crate::threads::Threads;
@@ -226,8 +226,8 @@ impl Driver<'_> {
             self.wait();
             for _ in 0..BATCH {
                 match self.setup.messages.try_recv() {
-                    Ok(message) => self.handle(message),
-                    Err(_) => break,
+                    Some(message) => self.handle(message),
+                    None => break,
                 }
             }
             self.drain();
@@ -240,17 +240,16 @@ impl Driver<'_> {
         let Some(deadline) = self.machine.poll_timeout() else { return };
         let deadline = self.lost.iter().fold(deadline, |deadline, (_, heard)| deadline.min(*heard));
         let patience = deadline.since(self.now());
-        match self.setup.messages.recv_timeout(patience) {
-            Ok(message) => self.handle(message),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                let now = self.now();
-                let busy = match &mut self.role {
-                    Role::Provide(_) => 0,
-                    Role::Join(join) => join.disk_progress(),
-                };
-                self.machine.handle_work(busy, now);
-                self.machine.handle_timeout(now);
-            }
+        if let Some(message) = self.setup.messages.recv_within(patience) {
+            self.handle(message);
+        } else {
+            let now = self.now();
+            let busy = match &mut self.role {
+                Role::Provide(_) => 0,
+                Role::Join(join) => join.disk_progress(),
+            };
+            self.machine.handle_work(busy, now);
+            self.machine.handle_timeout(now);
         }
         let now = now_of(self.started);
         let due = |(_, heard): &mut (Lane, Instant)| *heard <= now;
@@ -263,7 +262,7 @@ impl Driver<'_> {
         let now = self.now();
         match message {
             Message::Inbound { port, buffer, frames } if self.is_current(port) => {
-                self.frames(port.lane, buffer, frames, now);
+                self.frames(port.lane, buffer, &frames, now);
             }
             Message::Invalid { port, error } if self.is_current(port) => {
                 self.machine.handle_invalid(port.lane, error, now);
@@ -326,22 +325,21 @@ impl Driver<'_> {
     }
 
     /// What a reader handed on: a payload alone keeps its buffer to itself, others share theirs.
-    fn frames(&mut self, lane: Lane, buffer: Buffer, frames: Frames, now: Instant) {
-        if self.machine.is_over() {
+    fn frames(&mut self, lane: Lane, buffer: Buffer, frames: &Frames, now: Instant) {
+        if let Some(frame) = frames.lone_payload() {
+            let payload = Bytes::Alone(buffer, frame.body.clone());
+            return self.inbound(lane, b"", Some(payload), frame, now);
+        }
+        if !frames.have_payload() {
+            // Handled here and now: nobody else needs their buffer.
+            for frame in frames.iter() {
+                let body = frame.body.clone();
+                self.inbound(lane, &buffer[body], None, frame, now);
+            }
             return;
         }
-        let frames = match frames.into_payload() {
-            Ok(frame) => {
-                let payload = Bytes::Alone(buffer, frame.body.clone());
-                return self.inbound(lane, b"", Some(payload), frame, now);
-            }
-            Err(frames) => frames,
-        };
         let buffer = Arc::new(buffer);
-        for frame in frames {
-            if self.machine.is_over() {
-                return;
-            }
+        for frame in frames.iter() {
             let part = frame.body.clone();
             if frame.header.kind == Kind::Data {
                 let payload = Bytes::Buffer(Arc::clone(&buffer), part);
@@ -354,7 +352,10 @@ impl Driver<'_> {
 
     /// One frame from a lane, with its body or its payload: to the machine, then what the machine says to
     /// the role.
-    fn inbound(&mut self, lane: Lane, body: &[u8], payload: Option<Bytes>, inbound: Inbound, now: Instant) {
+    fn inbound(&mut self, lane: Lane, body: &[u8], payload: Option<Bytes>, inbound: &Inbound, now: Instant) {
+        if self.machine.is_over() {
+            return;
+        }
         let frame = match Frame::parse(&inbound.header, body) {
             Ok(frame) => frame,
             Err(error) => return self.machine.handle_invalid(lane, error, now),
@@ -640,6 +641,11 @@ impl Driver<'_> {
         let failed = self.machine.state() == State::Failed;
         self.drain();
         if let Some(control_lane) = &mut self.lanes[0] {
+            // Why it ends is said whether or not the lane has room.
+            while let Some(transmit) = self.machine.poll_transmit(Lane::CONTROL, &mut self.scratch[..]) {
+                debug_assert!(transmit.payload.is_none(), "nothing moves any more");
+                control_lane.building.control(&self.scratch[..transmit.len]);
+            }
             control_lane.finish();
         }
         self.last_words();
@@ -698,8 +704,10 @@ impl Driver<'_> {
         let deadline = Clock::now() + LAST_WORDS;
         let mut written = false;
         while let Some(left) = deadline.checked_duration_since(Clock::now()) {
-            match self.setup.messages.recv_timeout(left) {
-                Ok(Message::WriterEnded { port }) if port.lane == Lane::CONTROL && self.is_current(port) => {
+            match self.setup.messages.recv_within(left) {
+                Some(Message::WriterEnded { port })
+                    if port.lane == Lane::CONTROL && self.is_current(port) =>
+                {
                     written = true;
                     if let Some(end) = &self.lanes[0] {
                         end.finish_connection();
@@ -711,7 +719,7 @@ impl Driver<'_> {
                         return;
                     }
                 }
-                Ok(Message::LaneEnded { port, .. })
+                Some(Message::LaneEnded { port, .. })
                     if port.lane == Lane::CONTROL && self.is_current(port) =>
                 {
                     self.control_ended = true;
@@ -723,8 +731,8 @@ impl Driver<'_> {
                         return;
                     }
                 }
-                Ok(_) => {}
-                Err(_) => return,
+                Some(_) => {}
+                None => return,
             }
         }
     }

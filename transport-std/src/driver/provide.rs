@@ -9,7 +9,6 @@ mod read;
 mod walk;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_core::id::{ItemId, Lane, SnapshotId, TaskId};
@@ -25,6 +24,7 @@ use longhaul_state::transfer::{Event, TransferError, shape_code};
 
 use super::{Io, LANES, Shared};
 use crate::bytes::Bytes;
+use crate::channel::{Sender, channel};
 use crate::lane::BURST_BYTES;
 use read::{Opened, ReadOp};
 use walk::{Walked, Walker};
@@ -370,7 +370,7 @@ impl Provide {
         };
         if let Some(reader) = &self.readers[lane.index()] {
             // A reader that has ended has reported why.
-            let _ = reader.send(ReadOp::Read { id, offset, len, content, integrity });
+            reader.send(ReadOp::Read { id, offset, len, content, integrity });
         }
     }
 
@@ -411,7 +411,7 @@ impl Provide {
         let reader = self.readers.iter().flatten().next_back();
         if let Some(reader) = reader {
             // A reader that has ended has reported why.
-            let _ = reader.send(ReadOp::Close { id, content, size, checksum, root });
+            reader.send(ReadOp::Close { id, content, size, checksum, root });
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ pub(crate) struct Inbound {
     /// The payload's CRC-32C, if it was computed.
     pub(crate) crc: Option<u32>,
     /// The checksum of the run that this frame ends.
-    pub(crate) run: Option<Box<RunSum>>,
+    pub(crate) run: Option<RunSum>,
 }
 
 /// The frames of one buffer. One alone costs no allocation: a large payload comes that way.
@@ -54,23 +54,18 @@ impl Frames {
         self.first.is_none()
     }
 
-    /// The payload that is alone in its buffer, or all frames as they are.
-    pub(crate) fn into_payload(self) -> Result<Inbound, Self> {
-        match self {
-            Self { first: Some(frame), more } if frame.header.kind == Kind::Data && more.is_empty() => {
-                Ok(frame)
-            }
-            frames => Err(frames),
-        }
+    /// Whether one of them is content, whose bytes others will need.
+    pub(crate) fn have_payload(&self) -> bool {
+        self.iter().any(|frame| frame.header.kind == Kind::Data)
     }
-}
 
-impl IntoIterator for Frames {
-    type Item = Inbound;
-    type IntoIter = std::iter::Chain<std::option::IntoIter<Inbound>, std::vec::IntoIter<Inbound>>;
+    /// The payload that is alone in its buffer.
+    pub(crate) fn lone_payload(&self) -> Option<&Inbound> {
+        self.first.as_ref().filter(|frame| frame.header.kind == Kind::Data && self.more.is_empty())
+    }
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.more)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Inbound> {
+        self.first.iter().chain(&self.more)
     }
 }
 
@@ -321,7 +316,7 @@ impl LaneHasher {
             }
             _ => {}
         }
-        Ok(Inbound { header, body, crc, run: run.map(Box::new) })
+        Ok(Inbound { header, body, crc, run })
     }
 
     /// Which run these bytes continue or begin; none if they do neither: the session will refuse them.
@@ -367,7 +362,7 @@ mod tests {
         let len = frame.emit(&mut bytes).unwrap();
         let header = Header::parse(bytes.first_chunk().unwrap()).unwrap();
         let body = if payload.is_empty() { &bytes[HEADER_LEN..len] } else { payload };
-        hasher.frame(header, body, 0..body.len()).unwrap().run.map(|run| *run)
+        hasher.frame(header, body, 0..body.len()).unwrap().run
     }
 
     fn data(attempt: u8, offset: u64, run_end: bool) -> Frame<'static> {

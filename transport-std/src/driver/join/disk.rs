@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 
 use longhaul_core::id::{ItemId, Lane};
 
 use super::Report;
 use crate::bytes::Bytes;
+use crate::channel::Receiver;
 use crate::driver::{Message, Queue};
 use crate::threads::Threads;
 
@@ -23,7 +23,7 @@ pub(super) struct DiskOp {
 pub(super) fn start(lane: Lane, ops: Receiver<DiskOp>, queue: &Queue, threads: &Threads) {
     let queue = queue.clone();
     threads.spawn(format!("longhaul-disk-{}", lane.0), move || {
-        while let Ok(DiskOp { id, file, offset, bytes }) = ops.recv() {
+        while let Some(DiskOp { id, file, offset, bytes }) = ops.recv() {
             let written = write_all_at(&file, &bytes, offset);
             drop(bytes);
             let report = match written {

@@ -1,9 +1,9 @@
 //! The sink thread: the only one that calls the sink, in the order of the driver's commands.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use longhaul_core::id::ItemId;
 use longhaul_core::integrity::{Checksum, Integrity};
@@ -17,7 +17,11 @@ use longhaul_state::transfer::Control;
 
 use super::Report;
 use crate::bytes::Bytes;
+use crate::channel::{Receiver, Sender, channel};
 use crate::driver::{Message, Queue, Shared};
+
+/// Completed items that are reported at once: the provider's window waits for them.
+const LANDED: usize = 64;
 
 /// One call to the sink.
 pub(super) enum SinkOp {
@@ -35,13 +39,13 @@ pub(super) enum SinkOp {
 
 /// The driver's end of the sink thread.
 pub(super) struct Lander {
-    batches: Option<Sender<Vec<SinkOp>>>,
+    ops: Option<Sender<SinkOp>>,
     failed: Arc<AtomicBool>,
 }
 
 impl Lander {
     pub(super) fn start(sink: Box<dyn Sink>, shared: &Shared) -> Self {
-        let (batches, receiver) = channel();
+        let (ops, receiver) = channel();
         let failed = Arc::new(AtomicBool::new(false));
         let mut thread = SinkThread {
             sink,
@@ -53,20 +57,21 @@ impl Lander {
         };
         let gave_up = Arc::clone(&failed);
         shared.threads.spawn("longhaul-sink".into(), move || thread.run(&receiver, &gave_up));
-        Self { batches: Some(batches), failed }
+        Self { ops: Some(ops), failed }
     }
 
-    pub(super) fn send(&self, batch: Vec<SinkOp>) {
-        if let Some(batches) = &self.batches {
+    /// Hands a batch over, and leaves it empty.
+    pub(super) fn send(&self, batch: &mut Vec<SinkOp>) {
+        if let Some(ops) = &self.ops {
             // A thread that has ended has reported why.
-            let _ = batches.send(batch);
+            ops.send_all(batch);
         }
     }
 
     /// No more comes; what was not published is given up.
     pub(super) fn end(&mut self, failed: bool) {
         self.failed.store(failed, Ordering::SeqCst);
-        self.batches = None;
+        self.ops = None;
     }
 }
 
@@ -96,13 +101,17 @@ impl Progress for SyncProgress<'_> {
 }
 
 impl SinkThread {
-    fn run(&mut self, batches: &Receiver<Vec<SinkOp>>, failed: &AtomicBool) {
-        let mut landed = Vec::new();
-        while let Ok(batch) = batches.recv() {
-            for op in batch {
+    fn run(&mut self, ops: &Receiver<SinkOp>, failed: &AtomicBool) {
+        let (mut batch, mut landed) = (VecDeque::new(), Vec::new());
+        while ops.recv_all(&mut batch) {
+            while let Some(op) = batch.pop_front() {
                 // Nothing of a failed session is carried out any more, least of all publishing.
                 if failed.load(Ordering::SeqCst) || self.queue.is_stopped() {
+                    batch.clear();
                     break;
+                }
+                if landed.len() == LANDED {
+                    self.report(&mut landed);
                 }
                 match catch_unwind(AssertUnwindSafe(|| self.carry_out(op, &mut landed))) {
                     Ok(Ok(())) => {}

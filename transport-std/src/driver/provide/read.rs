@@ -2,7 +2,6 @@
 
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use longhaul_core::id::{ItemId, Lane};
@@ -14,6 +13,7 @@ use longhaul_state::source::{Content, Piece, Source, SourceError, SourceErrorKin
 
 use super::{Report, SharedRoot};
 use crate::bytes::Bytes;
+use crate::channel::Receiver;
 use crate::driver::{Message, Queue, Shared};
 
 /// What a read thread does.
@@ -81,7 +81,7 @@ pub(super) fn start(lane: Lane, ops: Receiver<ReadOp>, shared: &Shared) {
     let mut thread =
         ReadThread { lane, queue: shared.queue.clone(), share: shared.share.clone(), runs: Vec::new() };
     shared.threads.spawn(format!("longhaul-source-{}", lane.0), move || {
-        while let Ok(op) = ops.recv() {
+        while let Some(op) = ops.recv() {
             match catch_unwind(AssertUnwindSafe(|| thread.carry_out(op))) {
                 Ok(Ok(Some(report))) => thread.queue.send(Message::FromSource(report)),
                 Ok(Ok(None)) => return,
