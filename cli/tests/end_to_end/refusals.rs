@@ -175,7 +175,7 @@ fn a_file_too_large_for_the_destination_is_refused_before_its_bytes_move() {
         return;
     }
     let script = format!(r#"{mount}; "$2" fetch "$3" "$1/copy"; code=$?; ls "$1" >&2; exit $code"#);
-    let outcome = Running::start(unshared(&script)).wait().expect(22);
+    let outcome = Running::start(unshared(&script)).wait().expect(21);
     // Found out by the reservation when the file was offered, and not when its length was set at its end.
     let outcome = outcome.says("reservation failed").says("too large").says("hint: choose a destination");
     assert!(outcome.stderr.ends_with("lost+found\n"), "{outcome:?}");
