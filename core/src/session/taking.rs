@@ -417,7 +417,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
                 reports.command(Command::Request { task: TaskId(task) });
             }
             (TaskId(0), Frame::Prepare { requests: self.requests })
-        } else if let Some(at) = self.tasks.iter().position(|entry| entry.begin) {
+        } else if let Some(at) = self.tasks().iter().position(|entry| entry.begin) {
             self.tasks[at].begin = false;
             (TaskId(at as u16), Frame::Begin)
         } else if let Some(task) = self.agree.take() {
