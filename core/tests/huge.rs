@@ -106,7 +106,7 @@ impl Pair {
                 let header = Header::parse(self.out.first_chunk().unwrap()).unwrap();
                 let body = self.out[HEADER_LEN..sent.len].to_vec();
                 match Frame::parse(&header, &body).unwrap() {
-                    Frame::Attach(attach) => self.provider.handle_lane_up(attach.lane, NOW),
+                    Frame::Attach(attach) => assert!(self.provider.handle_lane_up(attach.lane, NOW)),
                     frame => self.provider.handle_frame(lane, header.task, &frame, NOW),
                 }
             }
@@ -132,7 +132,7 @@ impl Pair {
                     self.provider.handle_frame(Lane::CONTROL, task, &frame, NOW);
                 }
                 Command::Begin { task } => self.joiner.handle_begun(task, NOW),
-                Command::Dial { lane } => self.joiner.handle_lane_up(lane, NOW),
+                Command::Dial { lane } => assert!(self.joiner.handle_lane_up(lane, NOW)),
                 Command::Open { id } => self.joiner.handle_opened(id, NOW),
                 Command::Hole { offset, len, .. } => self.come(offset, len),
                 Command::Finish { id, size, checksum } => {

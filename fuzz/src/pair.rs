@@ -251,7 +251,9 @@ impl Pair {
             let at = self.connections.len() - 1;
             self.accepting.push_back(at);
             self.lanes[DIALLER][lane.index()] = Some(at);
-            member.machine.handle_lane_up(lane, self.now);
+            if !member.machine.handle_lane_up(lane, self.now) {
+                self.lanes[DIALLER][lane.index()] = None;
+            }
         } else {
             member.machine.handle_dial_failed(lane, self.now);
         }
@@ -321,7 +323,9 @@ impl Pair {
             return false;
         }
         self.lanes[LISTENER][lane.index()] = Some(at);
-        member.machine.handle_lane_up(lane, self.now);
+        if !member.machine.handle_lane_up(lane, self.now) {
+            self.lanes[LISTENER][lane.index()] = None;
+        }
         self.settle(LISTENER);
         true
     }

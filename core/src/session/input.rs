@@ -37,7 +37,8 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
 
     /// Whether the frame is what a dialler waits for before lane 0 stands.
     fn is_answer(&self, lane: Lane, frame: &Frame<'_>) -> bool {
-        let waits = self.dialler && matches!(self.life, Life::Greeting | Life::Reconnecting);
+        let redials = self.life == Life::Reconnecting && self.redial.is_some();
+        let waits = self.dialler && (self.life == Life::Greeting || redials);
         let answers =
             matches!(frame.kind(), Kind::Welcome | Kind::Busy | Kind::Failed) || self.life == Life::Greeting;
         waits && lane == Lane::CONTROL && answers
@@ -235,39 +236,47 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     }
 
     /// A lane stands: dialled as commanded, or come in with this session's token. Of lane 0 the dialler
-    /// says so after a re-dial.
-    pub fn handle_lane_up(&mut self, lane: Lane, now: Instant) {
+    /// says so after a re-dial. `false`: it is none of the session's lanes now, and its connection is to be
+    /// closed.
+    pub fn handle_lane_up(&mut self, lane: Lane, now: Instant) -> bool {
         if self.is_over() {
-            return;
+            return false;
         }
         if lane == Lane::CONTROL {
-            self.dialled_again(now);
-            return self.check();
+            let awaited = self.dialled_again(now);
+            self.check();
+            return awaited;
         }
         // A lane that comes after the connection was lost belongs to an epoch that is over.
         if self.life == Life::Reconnecting {
-            return;
+            return false;
         }
         // Its connection may be quicker than the announcement on lane 0 that grants it.
         let wanted = lane.0 <= self.granted().max(self.taking.demanded_lanes());
         let at = lane.index().min(LANES - 1);
         if !wanted || !matches!(self.lanes[at], LaneState::Down | LaneState::Dialled) {
-            return self.fail_with(SessionError::Misbehaved(Misbehaviour::WrongLane(Kind::Attach)));
+            self.fail_with(SessionError::Misbehaved(Misbehaviour::WrongLane(Kind::Attach)));
+            return false;
         }
         self.lanes[at] = LaneState::Up;
         self.attach[at] = self.dialler;
         self.giving.window.lane_up(lane);
         self.progress(now);
         self.check();
+        true
     }
 
-    /// Dialler: lane 0 stands again; Init goes out with the next epoch.
-    fn dialled_again(&mut self, now: Instant) {
+    /// Dialler: lane 0 stands again, if that was wanted; Init goes out with the next epoch.
+    fn dialled_again(&mut self, now: Instant) -> bool {
         let handshake = self.config.handshake_timeout;
-        let Some(redial) = self.redial.as_mut().filter(|_| self.dialler) else { return };
+        let dials = self.dialler;
+        let Some(redial) = self.redial.as_mut().filter(|redial| dials && redial.answer_by.is_some()) else {
+            return false;
+        };
         (redial.at, redial.answer_by) = (None, Some(now.after(handshake)));
         self.config.epoch.0 += 1;
         self.pending.init = true;
+        true
     }
 
     /// A lane that was to be dialled could not be.

@@ -370,7 +370,9 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     pub fn invariants(&self) {
         let over = matches!(self.life, Life::Unconfirmed | Life::Failed);
         assert_eq!(over, self.failure.is_some(), "what failed knows why");
-        assert_eq!(self.life == Life::Reconnecting, self.redial.is_some(), "re-dials have a plan");
+        let waits = self.life == Life::Reconnecting && (self.taking.needs_peer() || !self.giving.is_over());
+        assert!(!waits || self.redial.is_some(), "who needs the peer dials it again, or is dialled");
+        assert!(self.redial.is_none() || self.life == Life::Reconnecting, "what stands is not dialled");
         let finished = self.giving.is_over() && self.taking.is_over();
         assert!(self.life != Life::Done || finished, "done is when both directions are over");
         self.giving.invariants();
@@ -426,7 +428,34 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             self.deferred.get_or_insert(error);
             return;
         }
+        if self.has_all() && self.is_loss(&error) {
+            return self.go_on_alone();
+        }
         self.give_up(error);
+    }
+
+    /// Whether all has come that is to come, and this side gives nothing: what is left to do it does alone.
+    fn has_all(&self) -> bool {
+        self.giving.is_over() && matches!(self.taking.state(), TakingState::Agreed | TakingState::Durable)
+    }
+
+    /// Whether the peer is gone, rather than a rule broken or this side's own disk hanging.
+    fn is_loss(&self, error: &SessionError) -> bool {
+        match error {
+            SessionError::LaneLost(_) | SessionError::Gone => true,
+            SessionError::Peer { .. } => self.life == Life::Reconnecting,
+            _ => false,
+        }
+    }
+
+    /// There is nobody to hear the rest: lanes are closed, and none is dialled again.
+    fn go_on_alone(&mut self) {
+        if self.life == Life::Open {
+            self.disconnect();
+        } else {
+            self.reports.command(Command::CloseLane { lane: Lane::CONTROL });
+        }
+        self.redial = None;
     }
 
     fn give_up(&mut self, error: SessionError) {
@@ -532,6 +561,17 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         if self.life != Life::Open || !self.can_resume() {
             return self.fail_with(error);
         }
+        self.disconnect();
+        let mut redial = Redial::new(now, self.config.seed ^ self.config.epoch.0);
+        if self.dialler {
+            redial.plan(now, core::time::Duration::ZERO);
+        }
+        self.redial = Some(redial);
+        self.reports.event(Event::Reconnecting);
+    }
+
+    /// What there is of the connection ends here.
+    fn disconnect(&mut self) {
         self.advance(LifeInput::Lose);
         for lane in 0..LANES as u16 {
             if self.lanes[usize::from(lane)] != LaneState::Down {
@@ -543,12 +583,6 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         self.pending = Pending::default();
         self.giving.lose();
         self.taking.lose(&mut self.reports);
-        let mut redial = Redial::new(now, self.config.seed ^ self.config.epoch.0);
-        if self.dialler {
-            redial.plan(now, core::time::Duration::ZERO);
-        }
-        self.redial = Some(redial);
-        self.reports.event(Event::Reconnecting);
     }
 
     /// A later epoch stands: Prepare is said again.

@@ -202,17 +202,21 @@ impl Session {
         inbox: Inbox,
         io: &mut Io<'_>,
     ) {
-        let state = self.machine.as_ref().map(|machine| machine.state());
-        let is_late = lane != Lane::CONTROL && state == Some(State::Reconnecting);
-        if self.is_ended() || is_late || lane.index() >= LANES {
-            return io.network.close(connection, end, io.random, io.agenda);
-        }
-        self.connect(lane, connection, end, inbox, io);
-        match &mut self.machine {
-            None => self.machine = Some(Box::new(Machine::dial(self.setup.config, io.now))),
+        let ended = self.is_ended();
+        let admitted = match &mut self.machine {
+            _ if ended => false,
+            None => {
+                self.machine = Some(Box::new(Machine::dial(self.setup.config, io.now)));
+                true
+            }
             // A listener's first connection stands already.
             Some(machine) if lane != Lane::CONTROL || self.dials => machine.handle_lane_up(lane, io.now),
-            Some(_) => {}
+            Some(_) => true,
+        };
+        if admitted {
+            self.connect(lane, connection, end, inbox, io);
+        } else {
+            io.network.close(connection, end, io.random, io.agenda);
         }
         // A lane that was dialled says what it is before anything else goes out on it.
         self.transmit(io);

@@ -48,6 +48,8 @@ pub(crate) enum Report {
     Published { app_reply: Vec<u8> },
     /// The sink failed.
     Failed(SinkError),
+    /// The sink panicked.
+    Panicked,
     /// A chunk could not be written.
     WriteFailed { id: ItemId, file: Arc<File>, error: std::io::Error },
 }
@@ -239,7 +241,7 @@ impl Join {
                 self.batch.push(SinkOp::Begin { survey, integrity: self.integrity });
             }
             Command::Open { id } => self.open(id, io)?,
-            Command::Hole { id, offset, len, .. } => self.batch.push(SinkOp::Hole { id, offset, len }),
+            Command::Hole { id, offset, len, .. } => self.hole(id, offset, len),
             Command::Finish { id, size, checksum } => {
                 if self.eager.contains_key(&id) {
                     self.finish_eager(id, size, &checksum, io);
@@ -276,6 +278,18 @@ impl Join {
         }
         // What one message brought goes to the sink thread as one batch: the driver calls `flush`.
         Ok(())
+    }
+
+    /// A hole that goes on where the last one ended is one with it.
+    fn hole(&mut self, id: ItemId, offset: u64, len: u64) {
+        match self.batch.last_mut() {
+            Some(SinkOp::Hole { id: last, offset: start, len: before })
+                if *last == id && start.checked_add(*before) == Some(offset) =>
+            {
+                *before += len;
+            }
+            _ => self.batch.push(SinkOp::Hole { id, offset, len }),
+        }
     }
 
     fn open(&mut self, id: ItemId, io: &Io<'_>) -> Result<(), TransferError> {
@@ -371,6 +385,10 @@ impl Join {
                 }
             }
             Report::Failed(error) => return Err(TransferError::sink(error, io.machine.phase())),
+            Report::Panicked => {
+                let phase = io.machine.phase();
+                return Err(TransferError::new(Reason::Internal, Side::Joiner, phase, "the sink panicked"));
+            }
             Report::WriteFailed { id, file, error } => {
                 let current = |place: &Place| matches!(place, Place::File(open) if Arc::ptr_eq(open, &file));
                 let Some(open) = self.open.get(&id).filter(|open| open.place.as_ref().is_some_and(current))
@@ -390,6 +408,7 @@ impl Join {
         if self.plan.poll_command() == Some(plan::Command::Install) {
             io.machine.handle_installing();
             io.control.enter(Stage::Installing);
+            self.at_disk = true;
             self.batch.push(SinkOp::Publish);
         }
     }

@@ -49,6 +49,8 @@ const RESERVED: usize = LANES + 3;
 /// Longer than any control frame.
 const CONTROL_CHUNK: ChunkLen = ChunkLen::new(32 << 10).expect("a power of two in range");
 const _: () = assert!(FRAME_MAX <= CONTROL_CHUNK.bytes() as usize);
+/// The longest chunk of a small state.
+const SMALL_CHUNK: ChunkLen = ChunkLen::new(session::SMALL_BYTES as u32).expect("a power of two in range");
 
 /// Whose part of a session this side plays.
 pub(crate) enum Role {
@@ -152,7 +154,7 @@ pub(crate) fn run(
     // A provider receives control frames alone; a joiner a small state's payload too.
     let reserved = match side {
         Side::Provider => CONTROL_CHUNK,
-        Side::Joiner => ChunkLen::DEFAULT,
+        Side::Joiner => setup.pool.chunk().clamp(ChunkLen::DEFAULT, SMALL_CHUNK),
     };
     let shared = Shared {
         queue: setup.queue.clone(),
@@ -230,20 +232,28 @@ impl Driver<'_> {
                     None => break,
                 }
             }
+            // A peer that is never silent does not keep time from passing.
+            self.deadlines();
             self.drain();
         }
         self.wind_up()
     }
 
-    /// Sleeps until the next message or deadline, and handles it.
+    /// Sleeps until the next message or deadline, and handles the message.
     fn wait(&mut self) {
-        let Some(deadline) = self.machine.poll_timeout() else { return };
-        let deadline = self.lost.iter().fold(deadline, |deadline, (_, heard)| deadline.min(*heard));
-        let patience = deadline.since(self.now());
+        let heard = self.lost.iter().map(|(_, heard)| *heard);
+        let deadline = self.machine.poll_timeout().into_iter().chain(heard).min();
+        // Without a deadline this side waits for its own helpers alone.
+        let patience = deadline.map_or(Duration::MAX, |deadline| deadline.since(self.now()));
         if let Some(message) = self.setup.messages.recv_within(patience) {
             self.handle(message);
-        } else {
-            let now = self.now();
+        }
+    }
+
+    /// What is due by now.
+    fn deadlines(&mut self) {
+        let now = self.now();
+        if self.machine.poll_timeout().is_some_and(|deadline| deadline <= now) {
             let busy = match &mut self.role {
                 Role::Provide(_) => 0,
                 Role::Join(join) => join.disk_progress(),
@@ -251,7 +261,6 @@ impl Driver<'_> {
             self.machine.handle_work(busy, now);
             self.machine.handle_timeout(now);
         }
-        let now = now_of(self.started);
         let due = |(_, heard): &mut (Lane, Instant)| *heard <= now;
         for (lane, _) in self.lost.extract_if(.., due) {
             self.machine.handle_lane_lost(lane, now);
@@ -299,8 +308,15 @@ impl Driver<'_> {
                 self.fail(TransferError::new(Reason::Cancelled, self.side, self.machine.phase(), words));
             }
             Message::Work(more) => self.machine.handle_work(more, now),
+            // What is being published is published: only the sink can say that it was not.
+            Message::HelperLost(how) if self.machine.state() == State::Installing => {
+                tracing::warn!(how, "a helper ended while the state is published");
+            }
             Message::HelperLost(how) => {
                 self.fail(TransferError::new(Reason::Internal, self.side, self.machine.phase(), how));
+            }
+            Message::Panicked(what) if self.machine.state() == State::Installing => {
+                tracing::error!(what, "panicked while the state is published");
             }
             Message::Panicked(what) => self.fail(TransferError::new(
                 Reason::Internal,
@@ -392,10 +408,8 @@ impl Driver<'_> {
     }
 
     fn lane_up(&mut self, lane: Lane, connection: Connection, now: Instant) {
-        self.machine.handle_lane_up(lane, now);
         // A lane that is late belongs to the connection that was lost: its end would be taken for a new one's.
-        let belated = lane != Lane::CONTROL && self.machine.state() == State::Reconnecting;
-        if belated || self.machine.is_over() {
+        if !self.machine.handle_lane_up(lane, now) {
             return connection.closer.close();
         }
         self.connect(lane, connection);

@@ -392,6 +392,11 @@ impl Provide {
             (Some(closed), _) => closed,
             (None, Some(fold)) => {
                 let size = fold.frontier();
+                let item = &self.record(id).item;
+                if matches!(item.what, What::File { size: all, .. } if all != size) {
+                    let words = format!("{}: the joiner says it has bytes that were not sent", item.name);
+                    return Err(TransferError::new(Reason::Protocol, Side::Joiner, Phase::Stream, words));
+                }
                 (size, fold.finish(size).map_err(|error| defect(io, &error.to_string()))?)
             }
             (None, None) => (0, Checksum::empty(integrity)),

@@ -159,7 +159,10 @@ impl Reader {
         let mut filling = Filling::new(self.buffer()?);
         let mut more_at_hand = false;
         loop {
-            let incomplete = self.cut(&mut filling)?;
+            let incomplete = match self.cut(&mut filling) {
+                Ok(incomplete) => incomplete,
+                Err(ended) => return Err(self.end(filling, ended)),
+            };
             match incomplete {
                 Some(header) if header.kind == Kind::Data && header.len as usize >= LARGE => {
                     filling = self.read_large(filling, &header)?;
@@ -171,7 +174,9 @@ impl Reader {
             let needed = incomplete.map_or(HEADER_LEN, |header| HEADER_LEN + header.len as usize);
             let fits = filling.start + needed <= filling.buffer.len();
             let half_full = filling.end > filling.buffer.len() / 2;
-            if !filling.frames.is_empty() && (!more_at_hand || !fits || half_full) {
+            // The rest of a frame comes whatever we do; what follows a whole one may wait for our answer.
+            let at_hand = more_at_hand && !filling.rest().is_empty();
+            if !filling.frames.is_empty() && (!at_hand || !fits || half_full) {
                 filling = self.hand_on(filling)?;
             } else if !fits {
                 let (start, end) = (filling.start, filling.end);
@@ -180,7 +185,10 @@ impl Reader {
             }
             let room = (filling.buffer.len() - filling.end).min(2 * LARGE);
             let end = filling.end;
-            let read = self.read(&mut filling.buffer[end..end + room])?;
+            let read = match self.read(&mut filling.buffer[end..end + room]) {
+                Ok(read) => read,
+                Err(ended) => return Err(self.end(filling, ended)),
+            };
             filling.end += read;
             more_at_hand = read == room;
         }
@@ -245,6 +253,14 @@ impl Reader {
         next.buffer[..carried.len()].copy_from_slice(&carried);
         next.end = carried.len();
         Ok(next)
+    }
+
+    /// What is whole is handed on before the end.
+    fn end(&self, filling: Filling, ended: Ended) -> Ended {
+        if !filling.frames.is_empty() {
+            self.deliver(filling.buffer, filling.frames);
+        }
+        ended
     }
 
     fn deliver(&self, buffer: Buffer, frames: Frames) {

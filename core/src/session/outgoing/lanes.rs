@@ -6,12 +6,17 @@ use super::item::ItemOut;
 use super::{Open, Outgoing};
 use crate::id::{ItemId, Lane};
 use crate::integrity::RUN_LEN;
-use crate::session::RUNS_AHEAD;
 use crate::session::command::{Command, Payload};
+use crate::session::{OPEN_ITEMS, RUNS_AHEAD};
 use crate::wire::{End, Frame};
 
-/// Frames that wait for room on a lane.
-const OUTBOX: usize = 64;
+/// Frames of what was read that wait for room on a lane.
+const ROOM: usize = 64;
+/// Beside them the end of each open item that the joiner has whole: nothing of it is read.
+const OUTBOX: usize = ROOM + OPEN_ITEMS as usize;
+/// Eager items of one lane that are read or closed at a time. The joiner holds the whole content of each until
+/// its end, and has two buffers a lane at least.
+const EAGER_UNDER_WAY: u8 = 1;
 /// Eager items in a row on one lane.
 const EAGER_GROUP: u8 = 64;
 
@@ -53,6 +58,8 @@ pub(super) struct LaneOut {
     /// Eager items to be read for this lane, oldest first.
     pub(super) eager: Deque<ItemId, 16>,
     pub(super) reads: u8,
+    /// Eager items of this lane that are being read or closed.
+    pub(super) eager_under_way: u8,
     /// Items of this lane that are being closed: each will need room for its end.
     pub(super) closing: u8,
 }
@@ -63,7 +70,7 @@ impl LaneOut {
         self.outbox.len()
             + 2 * (usize::from(self.reads) + self.eager.len() + more)
             + usize::from(self.closing)
-            < OUTBOX
+            < ROOM
     }
 
     /// Reads nothing more of an item for this lane.
@@ -83,6 +90,7 @@ impl LaneOut {
     pub(super) fn invariants(&self) {
         let needed = self.outbox.len() + usize::from(self.reads) + usize::from(self.closing);
         assert!(needed <= OUTBOX, "every read and close has room for its frame");
+        assert!(self.eager_under_way <= self.reads + self.closing, "what is under way is read or closed");
     }
 }
 
@@ -129,11 +137,15 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
         if !self.carries(lane) {
             return None;
         }
-        if let Some(id) = self.lanes[lane].eager.pop_front() {
+        let out = &mut self.lanes[lane];
+        if out.eager_under_way < EAGER_UNDER_WAY
+            && let Some(id) = out.eager.pop_front()
+        {
+            out.reads += 1;
+            out.eager_under_way += 1;
             let slot = self.slot(id);
             slot.reads = 1;
             let len = slot.eager;
-            self.lanes[lane].reads += 1;
             return Some(Command::Read { lane: Lane(lane as u16), id, offset: 0, len, run_end: true });
         }
         let has_room = self.lanes[lane].reads < self.terms.read_depth && self.lanes[lane].has_room(1);

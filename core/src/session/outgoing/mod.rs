@@ -86,6 +86,8 @@ struct Open {
     read: u64,
     /// The joiner has everything before this offset.
     accepted: u64,
+    /// What earlier attempts have given to lanes: the joiner can't have more.
+    known: u64,
 }
 
 /// What the task looks like to its window.
@@ -298,6 +300,7 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
 
     /// Gives the item a fresh place in the table of open items.
     fn open_place(&mut self, id: ItemId, item: &Item<'_>) {
+        let known = self.open_of(id).map_or(0, |before| before.assigned.max(before.known));
         self.close_place(id);
         let at = self.open.iter().position(Option::is_none).expect("can_offer left room");
         self.open[at] = Some(Open {
@@ -308,6 +311,7 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
             assigned: 0,
             read: 0,
             accepted: 0,
+            known,
         });
         self.slot(id).open = at as u8;
     }
@@ -350,7 +354,7 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
         let at = usize::from(self.slot(id).open);
         let Some(open) = self.open.get_mut(at).and_then(Option::as_mut) else { return Err(wrong) };
         if first {
-            if offset > open.size
+            if offset > open.known
                 || offset > 0 && (open.stream || !offset.is_multiple_of(RUN_LEN) && offset != open.size)
             {
                 return Err(wrong);
@@ -451,7 +455,9 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
         let slot = self.slot(id);
         slot.reads -= 1;
         let (attempt, eager) = (slot.attempt, u64::from(slot.eager));
+        let is_eager = slot.open == NOT_OPEN;
         if slot.state != ItemOut::Reading || !self.lanes[lane].up || id.0 < self.verified {
+            self.lanes[lane].eager_under_way -= u8::from(is_eager);
             self.slide(reports);
             return false;
         }
@@ -505,7 +511,9 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
         let slot = self.slot(id);
         slot.closing = false;
         let (lane, attempt) = (usize::from(slot.lane), slot.attempt);
+        let was_read = slot.open == NOT_OPEN && slot.eager > 0;
         self.lanes[lane].closing -= 1;
+        self.lanes[lane].eager_under_way -= u8::from(was_read);
         if self.on(id, Input::Closed) == Some(ItemOut::Ended) {
             self.slot(id).ended = true;
             let end = Out::End { id, attempt, end: End { size, checksum } };

@@ -120,7 +120,7 @@ impl SinkThread {
                         return self.give_up();
                     }
                     Err(_) => {
-                        self.queue.send(Message::Panicked("the sink"));
+                        self.queue.send(Message::FromSink(Report::Panicked));
                         return self.give_up();
                     }
                 }
