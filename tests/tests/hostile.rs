@@ -951,6 +951,26 @@ fn a_session_that_comes_byte_by_byte_comes_to_the_same_end() {
     assert_eq!((trickled.items, trickled.bytes, trickled.root), (whole.items, whole.bytes, whole.root));
 }
 
+// What is sent again is read anew, and the joiner holds each item until its end: with fewer buffers on
+// lane 0 than items, each must end before the next one comes.
+#[test]
+fn a_small_state_of_long_files_goes_on_after_a_cut() {
+    let scratch = Scratch::new();
+    for n in 0..15 {
+        write(&scratch.source().join(format!("file-{n:02}")), &noise(n, 66 << 10));
+    }
+    let expected = look(&scratch.source());
+    in_parallel(9, |n| {
+        let cut =
+            Meddling { connection: 0, toward: Toward::Dialler, at: (n + 1) * 100_000, what: Meddle::Cut };
+        let scratch_of_this = Scratch::new();
+        let Through { joiner, provider, .. } = through(&scratch.source(), landing(&scratch_of_this), &[cut]);
+        joiner.unwrap_or_else(|error| panic!("{cut:?}: {error:?}"));
+        assert!(provider.expect("it was a session").is_ok(), "{cut:?}");
+        assert_eq!(look(&scratch_of_this.destination()), expected, "{cut:?}");
+    });
+}
+
 fn survives(source: &Path, expected: &Tree, flip: Meddling) -> bool {
     let scratch = Scratch::new();
     let Through { joiner, provider, .. } = through(source, landing(&scratch), &[flip]);

@@ -60,6 +60,29 @@ fn memory_arrives_as_it_is_for_every_size_and_integrity() {
     }
 }
 
+/// A small state travels on lane 0, whose buffers are its own: they hold the pool's chunks too.
+#[test]
+fn a_pool_of_long_chunks_moves_a_small_state() {
+    let pool = Pool::new(64 << 20, ChunkLen::MAX, 1, 2);
+    assert_eq!(pool.chunk(), ChunkLen::MAX);
+    for len in [600 << 10, 1 << 20] {
+        let state = bytes(len);
+        let listener = Listener::bind("127.0.0.1:0").unwrap();
+        let (address, source) = (listener.local_addr(), Arc::new(MemorySource::new(Arc::clone(&state))));
+        let theirs = pool.clone();
+        let provider = thread::spawn(move || {
+            let caller = listener.accept().unwrap().unwrap();
+            caller.provide(source, &options(1, Integrity::Crc32c), &theirs, &Arc::new(Control::new()))
+        });
+        let sink = MemorySink::new(1 << 30);
+        let received = sink.published();
+        let me = options(2, Integrity::Crc32c);
+        join(address, Box::new(sink), &me, &pool, &Arc::new(Control::new())).unwrap();
+        provider.join().unwrap().unwrap();
+        assert!(received.take().unwrap() == *state, "{len} bytes");
+    }
+}
+
 // Catalogue: F2
 #[test]
 fn a_peer_that_answers_no_connection_is_given_up() {
