@@ -33,6 +33,6 @@ pub type Make = fn() -> Path;
 pub const GROUPS: &[(&str, &[Make])] = &[
     ("wire", &[wire::header_parsed, wire::header_emitted, wire::offer_parsed, wire::offer_emitted]),
     ("digest", &[digest::merged, digest::overwritten, digest::voted, digest::assembled]),
-    ("session", &[session::data_handled, session::data_emitted]),
+    ("session", &[session::data_handled, session::data_emitted, session::data_carried]),
     ("landing", &[landing::small_file]),
 ];

@@ -10,7 +10,7 @@ use longhaul_core::reason::Side;
 use longhaul_core::session::{Command, Config, ReadPiece, Receive, Session, Totals, capability};
 use longhaul_core::time::Instant;
 use longhaul_core::wire::{
-    ChunkLen, FRAME_MAX, Frame, HEADER_LEN, Init, Request, Roles, Task, VERSION, Welcome,
+    ChunkLen, FRAME_MAX, Frame, HEADER_LEN, Header, Init, Request, Roles, Task, VERSION, Welcome,
 };
 
 use super::Path;
@@ -48,21 +48,44 @@ pub(super) fn data_emitted() -> Path {
     let mut out = vec![0; FRAME_MAX];
     let mut reads = VecDeque::new();
     Path::new("session/data header emitted by a provider", move || {
-        while let Some(command) = machine.poll_command() {
-            let Command::Read { offset, .. } = command else { continue };
-            reads.push_back(offset);
-        }
-        let offset: u64 = reads.pop_front().expect("a provider reads ahead");
-        let piece = ReadPiece::Data { len: CHUNK, crc: Some(1) };
-        assert!(machine.handle_read(DATA, ID, offset, piece, NOW), "it is wanted");
-        let sent = machine.poll_transmit(DATA, &mut out).expect("its bytes were read");
-        machine.handle_sent(CHUNK.into(), NOW);
-        if offset.is_multiple_of(64 << 20) {
-            machine.handle_frame(Lane::CONTROL, TASK, &Frame::Accept { id: ID, offset }, NOW);
-        }
-        while machine.poll_event().is_some() {}
-        sent.len as u64 + u64::from(out[HEADER_LEN - 1])
+        let len = emit(&mut machine, &mut reads, &mut out);
+        len as u64 + u64::from(out[HEADER_LEN - 1])
     })
+}
+
+/// Both: what a provider emits is parsed and handled by a joiner, header by header.
+pub(super) fn data_carried() -> Path {
+    let (mut provider, mut joiner) = (provider(), joiner());
+    let (mut out, mut control) = (vec![0; FRAME_MAX], vec![0; FRAME_MAX]);
+    let mut reads = VecDeque::new();
+    Path::new("session/data header emitted, parsed, handled", move || {
+        emit(&mut provider, &mut reads, &mut out);
+        let header = Header::parse(out.first_chunk().expect("a header")).expect("it was just emitted");
+        let frame = Frame::parse(&header, b"").expect("it was just emitted");
+        joiner.handle_frame(DATA, header.task, &frame, NOW);
+        let Some(Receive::Place(place)) = joiner.poll_receive(DATA) else { unreachable!("it is wanted") };
+        assert!(joiner.handle_payload(DATA, place.len, Some(1)), "it is what was sent");
+        drain(&mut joiner, &mut control);
+        place.offset
+    })
+}
+
+/// The next data header, in `out`: its read is commanded and comes back; all is drained.
+fn emit(machine: &mut Machine, reads: &mut VecDeque<u64>, out: &mut [u8]) -> usize {
+    while let Some(command) = machine.poll_command() {
+        let Command::Read { offset, .. } = command else { continue };
+        reads.push_back(offset);
+    }
+    let offset: u64 = reads.pop_front().expect("a provider reads ahead");
+    let piece = ReadPiece::Data { len: CHUNK, crc: Some(1) };
+    assert!(machine.handle_read(DATA, ID, offset, piece, NOW), "it is wanted");
+    let sent = machine.poll_transmit(DATA, out).expect("its bytes were read");
+    machine.handle_sent(CHUNK.into(), NOW);
+    if offset.is_multiple_of(64 << 20) {
+        machine.handle_frame(Lane::CONTROL, TASK, &Frame::Accept { id: ID, offset }, NOW);
+    }
+    while machine.poll_event().is_some() {}
+    sent.len
 }
 
 fn drain(machine: &mut Machine, out: &mut [u8]) {
