@@ -44,6 +44,28 @@ fn a_window_bounds_what_is_under_way_whatever_the_catalogue() {
     assert!(machine.can_offer(&file(0)), "a slot is free once its item is verified");
 }
 
+// Catalogue: B36
+#[test]
+fn names_that_wait_for_their_items_are_bounded_at_the_joiner_too() {
+    let mut machine = Box::new(Session::<3, 4096>::dial(config(Side::Joiner, 2), Instant::ZERO));
+    machine.handle_frame(Lane(0), T, &Frame::Welcome(welcome()), at(1));
+    machine.handle_frame(Lane(0), T, &Frame::Task(task(4096)), at(1));
+    machine.handle_begun(T, at(2));
+    while machine.poll_command().is_some() {}
+    let target = vec![b'a'; 4000];
+    let mut offered = 0;
+    while machine.failure().is_none() {
+        let item = Item { what: What::SymbolicLink { target: &target }, ..file(0) };
+        let offer = Frame::Offer { id: ItemId(offered), eager: false, attempt: 0, item };
+        machine.handle_frame(Lane(0), T, &offer, at(3));
+        while machine.poll_command().is_some() {}
+        offered += 1;
+        assert!(offered < 4096, "16 MiB of targets");
+    }
+    assert_eq!(machine.failure().map(|failure| failure.reason()), Some(Reason::Protocol));
+    assert!((262..270).contains(&offered), "{offered} offers of 4001 bytes, a MiB is 262 of them");
+}
+
 #[test]
 fn a_session_of_the_default_size_fits_its_bound() {
     assert!(size_of::<Session>() <= 320 << 10, "{}", size_of::<Session>());

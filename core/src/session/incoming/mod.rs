@@ -13,11 +13,11 @@ use self::runs::Runs;
 use super::command::{Command, Event, Payload, Receive, Transmit};
 use super::error::{Misbehaviour, SessionError};
 use super::reports::Reports;
-use super::{EAGER_MAX, OPEN_ITEMS};
+use super::{EAGER_MAX, OFFER_BYTES, OPEN_ITEMS};
 use crate::id::{ItemId, Lane, TaskId};
 use crate::integrity::{Integrity, RUN_LEN};
-use crate::item::Item;
-use crate::wire::{ChunkLen, End, Frame, Grades, Kind};
+use crate::item::{Item, What};
+use crate::wire::{ChunkLen, End, FRAME_MAX, Frame, Grades, Kind};
 
 /// A slot that holds no open item.
 const NOT_OPEN: u8 = u8::MAX;
@@ -40,6 +40,8 @@ struct Slot {
     skip: bool,
     /// Its place in the table of open items; [`NOT_OPEN`] for eager ones and those without content.
     open: u8,
+    /// Bytes of its name and link target.
+    offer_len: u16,
     /// Of content that travels with its offer: its length, and how much has come.
     eager: u32,
     received: u32,
@@ -54,6 +56,7 @@ const FREE: Slot = Slot {
     reset: false,
     skip: false,
     open: NOT_OPEN,
+    offer_len: 0,
     eager: 0,
     received: 0,
 };
@@ -97,6 +100,8 @@ pub(super) struct Incoming<const LANES: usize, const WINDOW: usize> {
     terms: Terms,
     slots: [Slot; WINDOW],
     open: [Option<Open>; OPEN_ITEMS as usize],
+    /// Bytes of names and link targets of the window's items.
+    offer_bytes: u32,
     /// The first item that is not verified.
     base: u32,
     durable: u32,
@@ -134,6 +139,12 @@ struct Announced {
     attempt: u8,
 }
 
+/// Bytes of an offer that the driver keeps until its item is verified.
+fn offer_len(item: &Item<'_>) -> u16 {
+    let target = if let What::SymbolicLink { target } = item.what { target.len() } else { 0 };
+    (item.name.as_bytes().len() + target) as u16
+}
+
 const fn misbehaved(how: Misbehaviour) -> SessionError {
     SessionError::Misbehaved(how)
 }
@@ -153,6 +164,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
             },
             slots: [FREE; WINDOW],
             open: [const { None }; OPEN_ITEMS as usize],
+            offer_bytes: 0,
             base: 0,
             durable: 0,
             whole: 0,
@@ -249,10 +261,14 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
             (true, false) if kept => Input::OfferKept,
             (true, false) => Input::Offer,
         };
-        if !expected || !eager_fits {
+        let first = if slot.offer_len == 0 { offer_len(item) } else { 0 };
+        let offer_bytes = self.offer_bytes + u32::from(first);
+        if !expected || !eager_fits || offer_bytes > OFFER_BYTES + FRAME_MAX as u32 {
             return Err(wrong);
         }
         let after = self.on(id, input).ok_or(wrong)?;
+        self.offer_bytes = offer_bytes;
+        self.slot(id).offer_len += first;
         let slot = self.slot(id);
         (slot.attempt, slot.awaits_offer) = (attempt, false);
         match (before, after) {
@@ -535,6 +551,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
             }
             self.skips -= u32::from(core::mem::take(&mut self.slot(id).skip));
             self.on(id, Input::Slide).expect("looked at above");
+            self.offer_bytes -= u32::from(self.slot(id).offer_len);
             *self.slot(id) = FREE;
             self.whole -= 1;
             self.base += 1;
@@ -786,6 +803,8 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
             (whole, accepts, agains, skips, resets),
             "counts are what is counted"
         );
+        let offer_bytes: u32 = self.slots.iter().map(|slot| u32::from(slot.offer_len)).sum();
+        assert_eq!(self.offer_bytes, offer_bytes, "bytes of offers are counted twice");
         let opened = count(&|slot| slot.open != NOT_OPEN) as usize;
         assert_eq!(self.open.iter().flatten().count(), opened, "open items have a slot each");
     }
