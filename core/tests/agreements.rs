@@ -133,6 +133,23 @@ fn a_request_is_refused_once_and_only_one_that_was_made() {
 }
 
 #[test]
+fn what_was_refused_before_a_redial_is_refused_again_after_it() {
+    let refused = Frame::Refused(Refused { reason: Reason::Refused, message: "no", app_reply: b"" });
+    let mut machine = Machine::dial(Config { requests: 2, ..config(Side::Joiner, 2) }, Instant::ZERO);
+    machine.handle_frame(Lane(0), T, &Frame::Welcome(welcome()), at(1));
+    machine.handle_frame(Lane(0), TaskId(1), &refused, at(1));
+    machine.handle_lane_lost(Lane(0), at(2));
+    machine.handle_timeout(at(7));
+    assert!(machine.handle_lane_up(Lane(0), at(7)));
+    let resumed = longhaul_core::wire::Welcome { epoch: Epoch(1), ..welcome() };
+    machine.handle_frame(Lane(0), T, &Frame::Welcome(resumed), at(7));
+    // Both are refused with the first word: the second says what is known.
+    machine.handle_frame(Lane(0), T, &refused, at(7));
+    machine.handle_frame(Lane(0), TaskId(1), &refused, at(7));
+    assert_eq!((reason(&machine), machine.state()), (None, State::Done));
+}
+
+#[test]
 fn a_joiner_begins_once_and_only_what_was_announced() {
     let requested = || {
         let mut machine = Machine::accept(config(Side::Provider, 1), &init(true), Instant::ZERO).unwrap();

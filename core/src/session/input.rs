@@ -167,7 +167,10 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             }
             // A peer that speaks while this side installs changes nothing any more.
             _ if taking.state() == TakingState::Installing => return Ok(()),
+            // After a re-dial what was refused is refused again, even if nothing is left to take by then.
+            Frame::Refused(_) if taking.is_refused(task) => taking.refused(task, reports)?,
             _ if taking.is_over() => return Err(unexpected(kind)),
+            Frame::Refused(_) => taking.refused(task, reports)?,
             Frame::Task(frame) => {
                 taking.announced(task, &frame, reports)?;
                 self.dial_begun();
@@ -176,7 +179,6 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
                 taking.digest(task, &part, reports)?;
                 self.dial_begun();
             }
-            Frame::Refused(_) => taking.refused(task, reports)?,
             Frame::Complete(complete) => taking.complete(task, complete, reports)?,
             _ if !taking.is_current(task) => return Err(unexpected(kind)),
             Frame::Offer { id, eager, attempt, item } => {

@@ -322,6 +322,11 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
         self.tasks().get(task.index()).is_some_and(|entry| entry.state == TaskIn::Agreed)
     }
 
+    /// Whether the task was refused, on whatever connection.
+    pub(super) fn is_refused(&self, task: TaskId) -> bool {
+        self.tasks().get(task.index()).is_some_and(|entry| entry.state == TaskIn::Refused)
+    }
+
     /// Count, bytes and root that the provider has; all items must have come.
     pub(super) fn complete(
         &mut self,
