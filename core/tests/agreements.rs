@@ -11,7 +11,7 @@ use longhaul_core::integrity::{Integrity, Root};
 use longhaul_core::reason::{Reason, Side};
 use longhaul_core::session::{Command, Config, Event, SMALL_BYTES, SMALL_ITEMS, State, Totals, capability};
 use longhaul_core::time::Instant;
-use longhaul_core::wire::{ChunkLen, Complete, FRAME_MAX, Frame, Refused, Task};
+use longhaul_core::wire::{ChunkLen, Complete, FRAME_MAX, Frame, Refused, Roles, Task};
 use sides::{Machine, STALL, T, at, config, drain, init, provider, request, sent, task, welcome};
 
 fn reason(machine: &Machine) -> Option<Reason> {
@@ -135,7 +135,9 @@ fn a_request_is_refused_once_and_only_one_that_was_made() {
 #[test]
 fn what_was_refused_before_a_redial_is_refused_again_after_it() {
     let refused = Frame::Refused(Refused { reason: Reason::Refused, message: "no", app_reply: b"" });
-    let mut machine = Machine::dial(Config { requests: 2, ..config(Side::Joiner, 2) }, Instant::ZERO);
+    // It provides too, and so goes on when nothing is left to take.
+    let both = Config { requests: 2, roles: Roles::BOTH, ..config(Side::Joiner, 2) };
+    let mut machine = Machine::dial(both, Instant::ZERO);
     machine.handle_frame(Lane(0), T, &Frame::Welcome(welcome()), at(1));
     machine.handle_frame(Lane(0), TaskId(1), &refused, at(1));
     machine.handle_lane_lost(Lane(0), at(2));
@@ -143,10 +145,12 @@ fn what_was_refused_before_a_redial_is_refused_again_after_it() {
     assert!(machine.handle_lane_up(Lane(0), at(7)));
     let resumed = longhaul_core::wire::Welcome { epoch: Epoch(1), ..welcome() };
     machine.handle_frame(Lane(0), T, &Frame::Welcome(resumed), at(7));
-    // Both are refused with the first word: the second says what is known.
+    // With the first word both are refused: the second says what is known.
     machine.handle_frame(Lane(0), T, &refused, at(7));
     machine.handle_frame(Lane(0), TaskId(1), &refused, at(7));
-    assert_eq!((reason(&machine), machine.state()), (None, State::Done));
+    assert_eq!((reason(&machine), machine.state()), (None, State::Preparing));
+    machine.handle_frame(Lane(0), TaskId(1), &refused, at(7));
+    assert_eq!(reason(&machine), Some(Reason::Protocol), "once on each connection");
 }
 
 #[test]
