@@ -1,0 +1,230 @@
+//! Content: on which lanes it travels, which bytes of an item may come, and what stays of an item when
+//! some of it must come again.
+
+mod sides;
+
+use longhaul_core::id::{ItemId, Lane, TaskId};
+use longhaul_core::item::{Item, What};
+use longhaul_core::reason::{Phase, Reason, Side};
+use longhaul_core::session::{Command, Misbehaviour, ReadPiece, SessionError, State};
+use longhaul_core::wire::{FRAME_MAX, Failed, Frame, Grades, HEADER_LEN, Header, Kind, Refused, TASKS};
+use sides::{Machine, T, at, config, drain, file, init, joiner, provider, request, sent};
+
+const CHUNK: u32 = 512 << 10;
+const RUN: u64 = 16 << 20;
+
+fn reason(machine: &Machine) -> Option<Reason> {
+    machine.failure().map(|failure| failure.reason())
+}
+
+fn offer(machine: &mut Machine, id: u32, eager: bool, lane: u16, item: Item<'_>) {
+    let offer = Frame::Offer { id: ItemId(id), eager, attempt: 0, item };
+    machine.handle_frame(Lane(lane), T, &offer, at(3));
+}
+
+/// Offers items that are no eager ones, and accepts them.
+fn open(machine: &mut Machine, items: &[Item<'_>]) {
+    for (n, item) in items.iter().enumerate() {
+        offer(machine, n as u32, false, 0, *item);
+        drain(machine);
+        machine.handle_opened(ItemId(n as u32), at(3));
+    }
+    sent(machine, 0);
+}
+
+fn header(machine: &mut Machine, lane: u16, id: u32, offset: u64, len: u32) {
+    let frame = Frame::Data { id: ItemId(id), attempt: 0, offset, len, run_end: false, crc: Some(9) };
+    machine.handle_frame(Lane(lane), T, &frame, at(3));
+}
+
+fn data(machine: &mut Machine, lane: u16, id: u32, offset: u64, len: u32) {
+    header(machine, lane, id, offset, len);
+    assert!(machine.handle_payload(Lane(lane), len, Some(9)), "{:?}", machine.failure());
+}
+
+/// All of one run but for its last `less` chunks.
+fn run(machine: &mut Machine, lane: u16, id: u32, run: u64, less: u64) {
+    for n in 0..RUN / u64::from(CHUNK) - less {
+        data(machine, lane, id, run * RUN + n * u64::from(CHUNK), CHUNK);
+    }
+}
+
+// Catalogue: B8
+#[test]
+fn content_travels_on_the_lanes_that_carry_it() {
+    let mut machine = joiner(2);
+    offer(&mut machine, 0, true, 0, file(1000));
+    assert_eq!(machine.failure(), Some(SessionError::Misbehaved(Misbehaviour::WrongLane(Kind::Offer))));
+    let mut machine = joiner(2);
+    offer(&mut machine, 0, false, 1, file(1 << 30));
+    assert_eq!(machine.failure(), Some(SessionError::Misbehaved(Misbehaviour::WrongLane(Kind::Offer))));
+    let mut machine = joiner(2);
+    open(&mut machine, &[file(1 << 30)]);
+    header(&mut machine, 0, 0, 0, 10);
+    assert_eq!(machine.failure(), Some(SessionError::Misbehaved(Misbehaviour::WrongLane(Kind::Data))));
+    let mut machine = joiner(2);
+    open(&mut machine, &[file(1 << 30)]);
+    let hole = Frame::Hole { id: ItemId(0), attempt: 0, offset: 0, len: 10, run_end: false };
+    machine.handle_frame(Lane(0), T, &hole, at(3));
+    assert_eq!(machine.failure(), Some(SessionError::Misbehaved(Misbehaviour::WrongLane(Kind::Hole))));
+}
+
+// Catalogue: B14
+#[test]
+fn a_small_item_takes_its_length_and_no_more() {
+    for (second, taken) in [(400, true), (401, false), (1000, false)] {
+        let mut machine = joiner(2);
+        offer(&mut machine, 0, true, 1, file(1000));
+        data(&mut machine, 1, 0, 0, 600);
+        header(&mut machine, 1, 0, 600, second);
+        assert_eq!(reason(&machine).is_none(), taken, "{second}");
+    }
+}
+
+// Catalogue: B4, B14
+#[test]
+fn a_payload_lies_within_one_chunk_of_the_grid() {
+    for (what, offset, len) in [
+        ("across the grid", 1 << 10, CHUNK),
+        ("longer than a chunk", 0, CHUNK + 1),
+        ("nothing", 0, 0),
+        ("past all offsets", u64::MAX, 2),
+    ] {
+        let mut machine = joiner(2);
+        open(&mut machine, &[file(1 << 30)]);
+        header(&mut machine, 1, 0, offset, len);
+        assert_eq!(reason(&machine), Some(Reason::Protocol), "{what}");
+    }
+}
+
+fn recall(machine: &mut Machine, id: u32) -> Vec<Command> {
+    machine.handle_frame(Lane(0), T, &Frame::Recall { id: ItemId(id), attempt: 0 }, at(4));
+    assert_eq!(machine.failure(), None);
+    drain(machine)
+}
+
+#[test]
+fn whole_runs_stay_when_an_item_is_recalled() {
+    let mut machine = joiner(2);
+    open(&mut machine, &[file(1 << 30), file(1 << 30)]);
+    run(&mut machine, 1, 0, 0, 0);
+    run(&mut machine, 2, 0, 1, 0);
+    // A part of a third, and a header of another item.
+    data(&mut machine, 1, 0, 2 * RUN, CHUNK);
+    header(&mut machine, 2, 1, 0, CHUNK);
+    assert_eq!(recall(&mut machine, 0), [Command::Rewind { id: ItemId(0), to: 2 * RUN }]);
+}
+
+#[test]
+fn a_payload_whose_header_alone_came_does_not_stay() {
+    let mut machine = joiner(2);
+    open(&mut machine, &[file(1 << 30)]);
+    run(&mut machine, 1, 0, 0, 0);
+    run(&mut machine, 1, 0, 1, 1);
+    header(&mut machine, 1, 0, 2 * RUN - u64::from(CHUNK), CHUNK);
+    assert_eq!(recall(&mut machine, 0), [Command::Rewind { id: ItemId(0), to: RUN }]);
+}
+
+#[test]
+fn nothing_stays_of_a_stream() {
+    let mut machine = joiner(2);
+    open(&mut machine, &[Item { what: What::Stream, ..file(0) }]);
+    run(&mut machine, 1, 0, 0, 0);
+    assert_eq!(recall(&mut machine, 0), [Command::Discard { id: ItemId(0) }]);
+}
+
+#[test]
+fn what_is_durable_before_the_end_is_told_as_far_as_it_is_verified() {
+    let grades = |machine: &Machine| machine.grades(Side::Joiner);
+    let mut machine = joiner(3);
+    offer(&mut machine, 0, false, 0, Item { what: What::Directory, ..file(0) });
+    drain(&mut machine);
+    machine.handle_finished(ItemId(0), true, at(3));
+    assert_eq!(grades(&machine), Grades { received: 1, verified: 1, durable: 0 });
+    machine.handle_durable_before(ItemId(3), at(3));
+    assert_eq!(grades(&machine), Grades { received: 1, verified: 1, durable: 1 });
+    assert_eq!(sent(&mut machine, 0).last().map(String::as_str), Some("Grades"));
+}
+
+#[test]
+fn a_failure_of_this_side_is_told_whole() {
+    let mut machine = joiner(1);
+    let failed = Failed {
+        reason: Reason::NoSpace,
+        phase: Phase::Stream,
+        side: Side::Joiner,
+        offset: Some(7),
+        name: file(0).name,
+        message: "no space left",
+        app_reply: b"",
+    };
+    let mut out = [0; FRAME_MAX];
+    let len = machine.fail(&failed, &mut out);
+    let header = Header::parse(out.first_chunk().unwrap()).unwrap();
+    assert_eq!(Frame::parse(&header, &out[HEADER_LEN..len]), Ok(Frame::Failed(failed)));
+    assert_eq!(machine.fail(&failed, &mut out), 0, "once");
+}
+
+/// Sends the one small item of a provider, at whatever attempt.
+fn send(machine: &mut Machine, id: ItemId) {
+    for command in drain(machine) {
+        match command {
+            Command::Reoffer { .. } => {
+                let _ = machine.handle_reoffer(id, &file(1000), &mut [0; FRAME_MAX]);
+                send(machine, id);
+            }
+            Command::Read { lane, id, .. } => {
+                assert!(machine.handle_read(lane, id, 0, ReadPiece::Data { len: 1000, crc: Some(9) }, at(3)));
+                send(machine, id);
+            }
+            Command::Close { id } => {
+                machine.handle_closed(id, 1000, longhaul_core::integrity::Checksum::Crc32c(7), at(3));
+            }
+            _ => {}
+        }
+    }
+    sent(machine, 1);
+    sent(machine, 2);
+}
+
+// Catalogue: B15
+#[test]
+fn an_item_is_sent_again_so_often_and_what_a_lane_lost_does_not_count() {
+    let again = Frame::Again { id: ItemId(0) };
+    let retries = config(Side::Provider, 1).max_retries;
+    let mut machine = provider(2);
+    let _ = machine.handle_item(&file(1000), at(3), &mut [0; FRAME_MAX]);
+    for _ in 0..retries {
+        send(&mut machine, ItemId(0));
+        machine.handle_frame(Lane(0), T, &again, at(3));
+        assert_eq!(machine.failure(), None);
+    }
+    send(&mut machine, ItemId(0));
+    machine.handle_frame(Lane(0), T, &again, at(3));
+    let failure = SessionError::ItemFailed { id: ItemId(0), attempts: retries + 1 };
+    assert_eq!(machine.failure(), Some(failure));
+
+    let mut machine = provider(2);
+    let lane = machine.handle_item(&file(1000), at(3), &mut [0; FRAME_MAX]).lane;
+    send(&mut machine, ItemId(0));
+    machine.handle_lane_lost(lane, at(3));
+    assert_eq!(sent(&mut machine, 0).last().map(String::as_str), Some("Recall"));
+    machine.handle_frame(Lane(0), T, &again, at(3));
+    let counted = std::iter::from_fn(|| machine.poll_event())
+        .any(|event| event == longhaul_core::session::Event::Retrying { id: ItemId(0), failures: 0 });
+    assert!(counted, "it comes again, and nothing is wrong with it");
+}
+
+#[test]
+fn as_many_requests_as_there_may_be_are_all_refused() {
+    let mut machine = Machine::accept(config(Side::Provider, 1), &init(true), at(0)).unwrap();
+    let tasks = TASKS as u16;
+    machine.handle_frame(Lane(0), T, &Frame::Prepare { requests: tasks }, at(1));
+    let refused = Refused { reason: Reason::Refused, message: "no", app_reply: b"" };
+    for task in (0..tasks).map(TaskId) {
+        machine.handle_frame(Lane(0), task, &Frame::Request(request()), at(1));
+        assert!(machine.handle_refused(task, &refused, at(1), &mut [0; FRAME_MAX]) > 0);
+    }
+    assert_eq!((machine.state(), machine.failure()), (State::Done, None));
+    assert_eq!(machine.terms(Side::Provider), None);
+}
