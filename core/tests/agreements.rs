@@ -176,6 +176,19 @@ fn a_joiner_begins_once_and_only_what_was_announced() {
     assert_eq!(reason(&machine), Some(Reason::Protocol), "before the digest");
 }
 
+#[test]
+#[should_panic(expected = "in parts, in order")]
+fn a_driver_sends_a_digest_in_turn() {
+    let digest = digest(1000);
+    let mut machine = Machine::accept(config(Side::Provider, 1), &init(true), Instant::ZERO).unwrap();
+    machine.handle_frame(Lane(0), T, &Frame::Prepare { requests: 1 }, at(1));
+    machine.handle_frame(Lane(0), T, &Frame::Request(request()), at(1));
+    let totals = Totals { digest_members: 1000, ..totals() };
+    assert!(machine.handle_surveyed(T, &totals, at(1), &mut [0; FRAME_MAX]) > 0);
+    let second = digest.parts().nth(1).unwrap();
+    let _ = machine.handle_digest(T, &second, &mut [0; FRAME_MAX]);
+}
+
 fn totals() -> Totals<'static> {
     Totals {
         shape: 0,

@@ -4,10 +4,13 @@
 mod sides;
 
 use longhaul_core::id::{ItemId, Lane, TaskId};
+use longhaul_core::integrity::{Checksum, Integrity, Root};
 use longhaul_core::item::{Item, What};
 use longhaul_core::reason::{Phase, Reason, Side};
-use longhaul_core::session::{Command, Misbehaviour, ReadPiece, SessionError, State};
-use longhaul_core::wire::{FRAME_MAX, Failed, Frame, Grades, HEADER_LEN, Header, Kind, Refused, TASKS};
+use longhaul_core::session::{Command, Misbehaviour, ReadPiece, Receive, SessionError, State};
+use longhaul_core::wire::{
+    Complete, End, FRAME_MAX, Failed, Frame, Grades, HEADER_LEN, Header, Kind, Refused, TASKS,
+};
 use sides::{Machine, T, at, config, drain, file, init, joiner, provider, request, sent};
 
 const CHUNK: u32 = 512 << 10;
@@ -88,6 +91,7 @@ fn a_payload_lies_within_one_chunk_of_the_grid() {
         ("across the grid", 1 << 10, CHUNK),
         ("longer than a chunk", 0, CHUNK + 1),
         ("nothing", 0, 0),
+        ("nothing, within a chunk", 10, 0),
         ("past all offsets", u64::MAX, 2),
     ] {
         let mut machine = joiner(2);
@@ -123,6 +127,72 @@ fn a_payload_whose_header_alone_came_does_not_stay() {
     run(&mut machine, 1, 0, 1, 1);
     header(&mut machine, 1, 0, 2 * RUN - u64::from(CHUNK), CHUNK);
     assert_eq!(recall(&mut machine, 0), [Command::Rewind { id: ItemId(0), to: RUN }]);
+}
+
+#[test]
+fn what_two_lanes_lost_is_asked_for_once() {
+    let mut machine = joiner(2);
+    offer(&mut machine, 0, true, 1, file(1000));
+    data(&mut machine, 1, 0, 0, 600);
+    assert_eq!(recall(&mut machine, 0).last(), Some(&Command::Discard { id: ItemId(0) }));
+    assert_eq!(sent(&mut machine, 0).last().map(String::as_str), Some("Again"));
+    recall(&mut machine, 0);
+    assert_eq!(sent(&mut machine, 0), [""; 0]);
+}
+
+#[test]
+fn what_another_attempt_overtook_may_come_when_its_task_is_over() {
+    let mut machine = joiner(1);
+    offer(&mut machine, 0, true, 1, file(1000));
+    header(&mut machine, 1, 0, 0, 600);
+    assert!(!machine.handle_payload(Lane(1), 600, Some(8)), "it is not what was sent");
+    drain(&mut machine);
+    sent(&mut machine, 0);
+    let offer = Frame::Offer { id: ItemId(0), eager: true, attempt: 1, item: file(1000) };
+    machine.handle_frame(Lane(2), T, &offer, at(3));
+    let whole = Frame::Data { id: ItemId(0), attempt: 1, offset: 0, len: 1000, run_end: true, crc: Some(9) };
+    machine.handle_frame(Lane(2), T, &whole, at(3));
+    assert!(machine.handle_payload(Lane(2), 1000, Some(9)));
+    let end = End { size: 1000, checksum: Checksum::Crc32c(7) };
+    machine.handle_frame(Lane(2), T, &Frame::End { id: ItemId(0), attempt: 1, end }, at(3));
+    machine.handle_finished(ItemId(0), true, at(3));
+    let root = Root { integrity: Integrity::Crc32c, hash: [8; 32] };
+    let complete = Complete { items: 1, bytes: 1 << 30, root };
+    machine.handle_frame(Lane(0), T, &Frame::Complete(complete), at(3));
+    machine.handle_root(Side::Joiner, T, (1, 1 << 30, root), at(3));
+    assert_eq!(sent(&mut machine, 0).last().map(String::as_str), Some("Agreed"));
+    // The rest of the first attempt, on its slow lane.
+    header(&mut machine, 1, 0, 600, 400);
+    assert_eq!(machine.poll_receive(Lane(1)), Some(Receive::Discard { len: 400 }));
+    assert!(!machine.handle_payload(Lane(1), 400, Some(9)));
+    assert_eq!(machine.failure(), None);
+}
+
+#[test]
+fn an_offer_that_comes_after_its_recall_is_dropped() {
+    let mut machine = joiner(2);
+    recall(&mut machine, 0);
+    offer(&mut machine, 0, true, 1, file(1000));
+    assert_eq!((machine.failure(), drain(&mut machine)), (None, vec![]));
+    header(&mut machine, 1, 0, 0, 1000);
+    assert_eq!(machine.poll_receive(Lane(1)), Some(Receive::Discard { len: 1000 }));
+}
+
+#[test]
+fn a_recall_that_was_not_said_yet_is_not_said_after_again() {
+    let mut machine = provider(1);
+    let lane = machine.handle_item(&file(1000), at(3), &mut [0; FRAME_MAX]).lane;
+    machine.handle_items_end(at(3));
+    send(&mut machine, ItemId(0));
+    sent(&mut machine, 0);
+    machine.handle_lane_lost(lane, at(3));
+    machine.handle_frame(Lane(0), T, &Frame::Again { id: ItemId(0) }, at(3));
+    send(&mut machine, ItemId(0));
+    machine.handle_frame(Lane(0), T, &Frame::Grades(Grades { received: 1, verified: 1, durable: 0 }), at(3));
+    assert_eq!(drain(&mut machine).last(), Some(&Command::SumUp { side: Side::Provider, task: T }));
+    let root = Root { integrity: Integrity::Crc32c, hash: [8; 32] };
+    machine.handle_root(Side::Provider, T, (1, 1000, root), at(3));
+    assert_eq!(sent(&mut machine, 0), ["Complete"]);
 }
 
 #[test]
@@ -178,7 +248,7 @@ fn send(machine: &mut Machine, id: ItemId) {
                 send(machine, id);
             }
             Command::Close { id } => {
-                machine.handle_closed(id, 1000, longhaul_core::integrity::Checksum::Crc32c(7), at(3));
+                machine.handle_closed(id, 1000, Checksum::Crc32c(7), at(3));
             }
             _ => {}
         }
