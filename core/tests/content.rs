@@ -11,7 +11,7 @@ use longhaul_core::session::{Command, Misbehaviour, ReadPiece, Receive, SessionE
 use longhaul_core::wire::{
     Complete, End, FRAME_MAX, Failed, Frame, Grades, HEADER_LEN, Header, Kind, Refused, TASKS,
 };
-use sides::{Machine, T, at, config, drain, file, init, joiner, provider, request, sent};
+use sides::{Machine, STALL, T, at, config, drain, file, init, joiner, provider, request, sent};
 
 const CHUNK: u32 = 512 << 10;
 const RUN: u64 = 16 << 20;
@@ -255,6 +255,44 @@ fn send(machine: &mut Machine, id: ItemId) {
     }
     sent(machine, 1);
     sent(machine, 2);
+}
+
+#[test]
+fn a_session_that_failed_sends_no_more_content() {
+    let mut machine = provider(1);
+    let lane = machine.handle_item(&file(1000), at(3), &mut [0; FRAME_MAX]).lane;
+    let piece = piece_read(&mut machine);
+    assert!(machine.handle_read(lane, ItemId(0), 0, piece, at(3)));
+    machine.handle_frame(Lane(0), T, &Frame::Begin, at(3));
+    assert_eq!(machine.state(), State::Failed);
+    assert_eq!(sent(&mut machine, lane.0), [""; 0]);
+}
+
+/// The one read that is wanted comes back.
+fn piece_read(machine: &mut Machine) -> ReadPiece {
+    assert!(matches!(drain(machine)[..], [Command::Read { offset: 0, len: 1000, .. }]));
+    ReadPiece::Data { len: 1000, crc: Some(9) }
+}
+
+#[test]
+fn a_session_stalls_to_the_second_and_what_is_verified_is_progress() {
+    let stalls = |machine: &mut Machine| loop {
+        let next = machine.poll_timeout().expect("it waits for its peer");
+        machine.handle_timeout(next);
+        if machine.failure().is_some() {
+            return next;
+        }
+    };
+    let mut machine = provider(2);
+    assert_eq!(stalls(&mut machine), at(2).after(STALL));
+    let mut machine = provider(2);
+    let _ = machine.handle_item(&file(1000), at(3), &mut [0; FRAME_MAX]);
+    send(&mut machine, ItemId(0));
+    let grades = Frame::Grades(Grades { received: 1, verified: 1, durable: 0 });
+    machine.handle_frame(Lane(0), T, &grades, at(20));
+    // Said again it is nothing new.
+    machine.handle_frame(Lane(0), T, &grades, at(25));
+    assert_eq!(stalls(&mut machine), at(20).after(STALL));
 }
 
 // Catalogue: B15
