@@ -103,23 +103,23 @@ fn allocations(bytes: u64, source: Arc<dyn Source>) -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
-/// What a short transfer has not grown to its full size yet (queues, tables) and what a thread allocates
-/// when it first sleeps: some allocations for hundreds of chunks more, and as many for thousands.
-const LEFT: u64 = 16;
+/// What depends on how threads met: how far queues grew, who slept when. It is the same for any length,
+/// and less than one allocation a run of 16 MiB would be.
+const LEFT: u64 = 40;
 
 #[test]
 fn chunks_cost_no_allocation() {
     let block: Arc<[u8]> = vec![0x5a; 1 << 20].into();
     for lent in [true, false] {
-        let [short, long] = [64_u64 << 20, 256 << 20].map(|bytes| {
+        let [short, long] = [256_u64 << 20, 1 << 30].map(|bytes| {
             let repeated = RepeatedSource::new(Arc::clone(&block), bytes);
             let source: Arc<dyn Source> = if lent { Arc::new(repeated) } else { Arc::new(Unlent(repeated)) };
             allocations(bytes, source)
         });
-        let chunks = ((256 - 64) << 20) / u64::from(ChunkLen::DEFAULT.bytes());
+        let chunks = ((1024 - 256) << 20) / u64::from(ChunkLen::DEFAULT.bytes());
         let more = long.saturating_sub(short);
         println!(
-            "lent {lent}: {short} allocations for 64 MiB, {long} for 256 MiB: {more} for {chunks} chunks more"
+            "lent {lent}: {short} allocations for 256 MiB, {long} for a GiB: {more} for {chunks} chunks more"
         );
         assert!(more <= LEFT, "{more} allocations for {chunks} chunks more, source's memory lent: {lent}");
     }

@@ -52,7 +52,6 @@ pub(super) struct Cursor {
 
 #[derive(Debug, Default)]
 pub(super) struct LaneOut {
-    pub(super) up: bool,
     pub(super) outbox: Deque<Out, OUTBOX>,
     pub(super) cursor: Option<Cursor>,
     /// Eager items to be read for this lane, oldest first.
@@ -81,7 +80,6 @@ impl LaneOut {
 
     /// The lane's connection is gone, and what waited for it with it.
     pub(super) fn go_down(&mut self) {
-        self.up = false;
         self.outbox.clear();
         self.eager.clear();
         self.cursor = None;
@@ -96,12 +94,17 @@ impl LaneOut {
 
 impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
     pub(in crate::session) const fn lane_up(&mut self, lane: Lane) {
-        self.lanes[lane.index()].up = true;
+        self.up |= 1 << lane.0;
+    }
+
+    /// Lanes on which payload may travel now, a bit each.
+    const fn carriers(&self) -> u16 {
+        if self.terms.small { self.up & 1 } else { self.up & !1 }
     }
 
     /// Whether payload may travel on this lane.
     pub(super) const fn carries(&self, lane: usize) -> bool {
-        self.lanes[lane].up && (lane == 0) == self.terms.small
+        self.carriers() & 1 << lane != 0
     }
 
     /// A lane that carries payload now, else lane 0.
@@ -130,13 +133,18 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
         if self.paused {
             return None;
         }
-        (0..LANES).find_map(|lane| self.read_for(lane))
+        let mut left = self.carriers();
+        while left != 0 {
+            let read = self.read_for(left.trailing_zeros() as usize);
+            if read.is_some() {
+                return read;
+            }
+            left &= left - 1;
+        }
+        None
     }
 
     fn read_for(&mut self, lane: usize) -> Option<Command> {
-        if !self.carries(lane) {
-            return None;
-        }
         let out = &mut self.lanes[lane];
         if out.eager_under_way < EAGER_UNDER_WAY
             && let Some(id) = out.eager.pop_front()

@@ -125,6 +125,8 @@ pub(super) struct Outgoing<const LANES: usize, const WINDOW: usize> {
     recalls: u32,
     reoffers: u32,
     lanes: [LaneOut; LANES],
+    /// Lanes that stand, a bit each.
+    up: u16,
     /// The lane for the next eager items, and how many it will still take.
     eager_lane: (u16, u8),
     /// Accepted items with bytes that no lane reads yet, oldest first.
@@ -163,6 +165,7 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
             recalls: 0,
             reoffers: 0,
             lanes: core::array::from_fn(|_| LaneOut::default()),
+            up: 0,
             eager_lane: (0, 0),
             ready: Deque::new(),
         }
@@ -456,7 +459,7 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
         slot.reads -= 1;
         let (attempt, eager) = (slot.attempt, u64::from(slot.eager));
         let is_eager = slot.open == NOT_OPEN;
-        if slot.state != ItemOut::Reading || !self.lanes[lane].up || id.0 < self.verified {
+        if slot.state != ItemOut::Reading || self.up & 1 << lane == 0 || id.0 < self.verified {
             self.lanes[lane].eager_under_way -= u8::from(is_eager);
             self.slide(reports);
             return false;
@@ -575,6 +578,7 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
 
     /// A data lane was lost: what it carried is recalled, so that the joiner asks for what is missing.
     pub(super) fn lane_lost(&mut self, lane: Lane) {
+        self.up &= !(1 << lane.0);
         self.lanes[lane.index()].go_down();
         for id in (self.base..self.next).map(ItemId) {
             let carried = self.slot(id).lanes & 1 << lane.0 != 0;
@@ -590,6 +594,7 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
     /// The connection was lost: everything that is not verified will be offered again.
     pub(super) fn lose(&mut self) {
         self.paused = true;
+        self.up = 0;
         for lane in &mut self.lanes {
             lane.go_down();
         }
