@@ -357,8 +357,16 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
         task == self.current && self.state == GivingState::Streaming
     }
 
+    /// The next thing to do for the task under way.
+    pub(super) fn poll_command(&mut self) -> Option<Command> {
+        if self.is_over() {
+            return None;
+        }
+        self.window.poll_reoffer().or_else(|| self.window.poll_read()).or_else(|| self.poll_sum_up())
+    }
+
     /// Everything of the task is verified: sum up.
-    pub(super) fn poll_sum_up(&mut self) -> Option<Command> {
+    fn poll_sum_up(&mut self) -> Option<Command> {
         if !self.window.poll_all_verified() {
             return None;
         }
@@ -404,6 +412,9 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
     }
 
     pub(super) fn poll_transmit(&mut self, lane: Lane, out: &mut [u8]) -> Option<Transmit> {
+        if self.is_over() {
+            return None;
+        }
         if let Some(transmit) = self.window.poll_transmit(lane, out) {
             return Some(transmit);
         }

@@ -68,9 +68,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         self.reports
             .poll_command()
             .or_else(|| self.taking.window.poll_reset())
-            .or_else(|| self.giving.window.poll_reoffer())
-            .or_else(|| self.giving.window.poll_read())
-            .or_else(|| self.giving.poll_sum_up())
+            .or_else(|| self.giving.poll_command())
     }
 
     /// The next thing that people should know.

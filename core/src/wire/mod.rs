@@ -118,6 +118,11 @@ impl ChunkLen {
     pub const fn bytes(self) -> u32 {
         self.0
     }
+
+    /// Where the chunk ends that `offset` lies in: the next multiple of the length behind it.
+    pub(crate) const fn end_of(self, offset: u64) -> u64 {
+        (offset | (self.0 as u64 - 1)).saturating_add(1)
+    }
 }
 
 /// Why bytes are no frame.

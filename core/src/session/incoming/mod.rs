@@ -373,9 +373,8 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         if self.announced[lane.index()].is_some() {
             return Err(misbehaved(Misbehaviour::Unexpected(Kind::Data)));
         }
-        let chunk = u64::from(self.terms.chunk.bytes());
-        let last = offset.checked_add(u64::from(len)).and_then(|end| end.checked_sub(1));
-        if len == 0 || u64::from(len) > chunk || last.is_none_or(|last| offset / chunk != last / chunk) {
+        let end = offset.checked_add(u64::from(len));
+        if len == 0 || end.is_none_or(|end| end > self.terms.chunk.end_of(offset)) {
             return Err(misbehaved(Misbehaviour::Offset(id, offset)));
         }
         if crc.is_none() && self.terms.integrity != Integrity::None {

@@ -174,8 +174,7 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
         }
         slot.reads += 1;
         self.lanes[lane].reads += 1;
-        let chunk = u64::from(self.terms.chunk.bytes());
-        let grid_end = (cursor.next / chunk + 1).saturating_mul(chunk).min(cursor.end);
+        let grid_end = self.terms.chunk.end_of(cursor.next).min(cursor.end);
         let len = (grid_end - cursor.next) as u32;
         let run_end = grid_end == cursor.end;
         self.lanes[lane].cursor =
