@@ -214,6 +214,12 @@ pub(crate) struct DestinationArgs {
     /// Symbolic links that lead out of the state
     #[arg(long, value_enum, default_value = "refuse", env = "LONGHAUL_LINKS")]
     pub(crate) links: LinksArg,
+    /// Begins anew: what an earlier run left is removed, and no journal is kept
+    #[arg(long, env = "LONGHAUL_NO_RESUME", value_parser = FalseyValueParser::new())]
+    pub(crate) no_resume: bool,
+    /// Reads what an earlier run left, and compares it with its checksums, before it is kept
+    #[arg(long, env = "LONGHAUL_PARANOID", value_parser = FalseyValueParser::new())]
+    pub(crate) paranoid: bool,
     #[command(flatten)]
     pub(crate) integrity: IntegrityArg,
 }

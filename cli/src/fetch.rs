@@ -16,6 +16,8 @@ pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Error> {
         .integrity(args.target.integrity.integrity.into())
         .replace(args.target.replace)
         .links(args.target.links.into())
+        .resume(!args.target.no_resume)
+        .paranoid(args.target.paranoid)
         .lanes(args.session.lanes)
         .max_retries(args.session.max_retries)
         .stall_timeout(args.session.stall_timeout)

@@ -12,7 +12,7 @@ pub(crate) fn success(summary: &Summary) -> Value {
         "items": summary.items,
         "bytes": summary.bytes,
         "bytes_sent": summary.bytes_sent,
-        "bytes_resumed": 0,
+        "bytes_resumed": summary.bytes_resumed,
         "seconds": summary.duration.as_secs_f64(),
         "bytes_per_second": summary.bytes_per_second(),
         "retries": summary.retries,

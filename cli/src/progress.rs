@@ -223,6 +223,7 @@ mod tests {
             items: 2,
             bytes,
             bytes_sent: bytes,
+            bytes_resumed: 0,
             retries: 0,
             work: 0,
         }

@@ -44,6 +44,8 @@ pub(crate) fn receive(args: &Receive, output: &Output) -> Result<(), Error> {
         .integrity(args.target.integrity.integrity.into())
         .replace(args.target.replace)
         .links(args.target.links.into())
+        .resume(!args.target.no_resume)
+        .paranoid(args.target.paranoid)
         .listen(&args.listening.address)
         .max_sessions(args.listening.max_sessions)
         .once(args.listening.once)

@@ -34,6 +34,7 @@ fn config(side: Side) -> Config {
         integrity: Integrity::Crc32c,
         lanes: 1,
         chunk: ChunkLen::MIN,
+        fresh: true,
         read_depth: 1,
         max_retries: 3,
         stall_timeout: Duration::from_secs(30),

@@ -85,6 +85,7 @@ fn frames(digest: &Digest<1>, data_lane: bool) -> Vec<(Lane, Frame<'_>)> {
         Frame::Begin,
         Frame::Offer { id: ID, eager: false, attempt: 0, item: streamed() },
         Frame::Accept { id: ID, offset: 0 },
+        Frame::Kept { id: ID, offset: 16 << 20, integrity: Integrity::Crc32c, sums: &[1, 2, 3, 4] },
         Frame::Skip { id: ID, end: None },
         data(),
         Frame::Hole { id: ID, attempt: 0, offset: 0, len: LEN.into(), run_end: true },

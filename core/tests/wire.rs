@@ -113,6 +113,15 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
         ("offer-stream", offer(What::Stream, b"")),
         ("accept", Frame::Accept { id: ItemId(7), offset: 64 << 20 }),
         (
+            "kept",
+            Frame::Kept {
+                id: ItemId(7),
+                offset: 32 << 20,
+                integrity: Integrity::Crc32c,
+                sums: &[0x78, 0x56, 0x34, 0x12],
+            },
+        ),
+        (
             "skip",
             Frame::Skip {
                 id: ItemId(7),
@@ -299,7 +308,7 @@ fn header(kind: u8, flags: u16, len: u32, offset: u64, body: &[u8]) -> Vec<u8> {
 #[test]
 fn the_reserved_trailer_and_unknown_kinds_are_refused() {
     assert!(matches!(parse(&header(14, 1 << 15, 1, 0, b"")), Err(WireError::Flags { kind: Kind::Data, .. })));
-    for kind in [0, 27, 255] {
+    for kind in [0, Kind::ALL.len() as u8 + 1, 255] {
         assert_eq!(parse(&header(kind, 0, 0, 0, b"")), Err(WireError::Kind { kind }));
     }
 }

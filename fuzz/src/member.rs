@@ -248,6 +248,7 @@ impl Member {
                 assert!(landing.strange || stays.iter().all(Option::is_some), "what stays has come");
                 landing.units.iter_mut().skip(kept).for_each(|unit| *unit = None);
             }
+            Command::TellKept { .. } => unreachable!("it holds nothing of an earlier run"),
             Command::SumUp { side, task } => self.jobs.push(Job::SumUp(side, task)),
             Command::MakeDurable => self.jobs.push(Job::MakeDurable),
         }

@@ -86,6 +86,7 @@ fn config(
         integrity,
         lanes: 1 + choices.below(LANES - 1) as u16,
         chunk: choices.pick(&[ChunkLen::MAX, ChunkLen::DEFAULT, ChunkLen::MIN]),
+        fresh: true,
         read_depth: 1 + choices.below(3) as u8,
         max_retries: 3,
         stall_timeout: Duration::from_secs(1000),

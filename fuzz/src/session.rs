@@ -79,6 +79,7 @@ impl Lone {
             integrity,
             lanes: 1 + choices.below(LANES - 1) as u16,
             chunk: choices.pick(&[ChunkLen::MIN, ChunkLen::DEFAULT, ChunkLen::MAX]),
+            fresh: true,
             read_depth: 1 + choices.below(8) as u8,
             max_retries: choices.pick(&[3, 0, 14]),
             stall_timeout: Duration::from_secs(30),
@@ -267,6 +268,16 @@ impl Lone {
             Kind::Begin => Frame::Begin,
             Kind::Offer => Frame::Offer { id, eager: choices.yes(), attempt, item: any_item(choices) },
             Kind::Accept => Frame::Accept { id, offset: any_offset(choices) },
+            Kind::Kept => Frame::Kept {
+                id,
+                offset: any_offset(choices),
+                integrity: self.integrity,
+                sums: match self.integrity {
+                    Integrity::None => b"",
+                    Integrity::Crc32c => &[0; 4],
+                    Integrity::Blake3 => &[0; 32],
+                },
+            },
             Kind::Skip => Frame::Skip { id, end: choices.yes().then(|| self.end(choices)) },
             Kind::Data => {
                 let len =

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use longhaul_core::id::ItemId;
-use longhaul_state::sink::SinkErrorKind;
+use longhaul_state::sink::{Resume, SinkErrorKind};
 use longhaul_state::source::{Progress, Survey};
 use longhaul_state::{Item, Place, Sink, SinkError};
 
@@ -70,6 +70,10 @@ impl Sink for DryRun {
 
     fn abort(&mut self) {
         self.sink.abort();
+    }
+
+    fn resuming(&mut self) -> Option<&mut dyn Resume> {
+        self.sink.resuming()
     }
 }
 

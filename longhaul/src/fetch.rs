@@ -10,6 +10,7 @@ use longhaul_core::integrity::Integrity;
 use longhaul_core::reason::Side;
 use longhaul_state::sink::{MemorySink, Published, StreamSink};
 use longhaul_state::source::Survey;
+use longhaul_state::transfer::Event;
 use longhaul_state::{LinksPolicy, Sink};
 
 use crate::busy::{BUSY_WAIT, until_admitted};
@@ -80,6 +81,20 @@ impl Fetch {
         self
     }
 
+    /// Whether a journal is kept, so that a transfer whose process ends goes on where it was when it is
+    /// started again. Yes unless told; else what an earlier run left is removed.
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.destination.resume = resume;
+        self
+    }
+
+    /// Whether what an earlier run left is read and compared with its checksums before it is kept. No unless
+    /// told: name, size, version and identity are compared.
+    pub fn paranoid(mut self, paranoid: bool) -> Self {
+        self.destination.paranoid = paranoid;
+        self
+    }
+
     /// Where the source is, if it is known to be on this machine: a destination inside it is refused.
     pub fn source_path(mut self, path: impl AsRef<Path>) -> Self {
         self.destination.source_path = Some(path.as_ref().to_path_buf());
@@ -92,6 +107,12 @@ impl Fetch {
         let path = destination.as_ref().to_path_buf();
         Transfer::start(move |watch| {
             self.settings.check()?;
+            let started = Instant::now();
+            if let Some(agreed) = self.destination.recover(&path)? {
+                let what = "an earlier run had this state ready, and ended before it had published it all";
+                watch.control().emit(&Event::Warning(what.into()));
+                return Ok(Summary::recovered(&agreed, started.elapsed(), self.settings.transport.choose()));
+            }
             // Checked before anybody is dialled.
             let sink = self.destination.sink(&path)?;
             self.run(sink, watch)

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use longhaul_core::id::ItemId;
+use longhaul_state::sink::Resume;
 use longhaul_state::source::{Progress, Survey};
 use longhaul_state::{Item, Place, Sink, SinkError};
 
@@ -78,6 +79,14 @@ impl Sink for Lent {
         if self.begun {
             self.sink().abort();
         }
+    }
+
+    fn app_reply(&self) -> Vec<u8> {
+        self.sink.as_ref().map(|sink| sink.app_reply()).unwrap_or_default()
+    }
+
+    fn resuming(&mut self) -> Option<&mut dyn Resume> {
+        self.sink().resuming()
     }
 
     fn caveat(&self) -> Option<&'static str> {

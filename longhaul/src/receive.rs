@@ -75,6 +75,24 @@ impl Receive {
         self
     }
 
+    /// Whether a journal is kept, so that a transfer whose process ends goes on where it was when it is
+    /// started again. Yes unless told; of no effect on other sinks than a path.
+    pub fn resume(mut self, resume: bool) -> Self {
+        if let Some(destination) = self.destination() {
+            destination.resume = resume;
+        }
+        self
+    }
+
+    /// Whether what an earlier run left is read and compared with its checksums before it is kept. No
+    /// unless told; of no effect on other sinks than a path.
+    pub fn paranoid(mut self, paranoid: bool) -> Self {
+        if let Some(destination) = self.destination() {
+            destination.paranoid = paranoid;
+        }
+        self
+    }
+
     /// Where the source is, if it is known to be on this machine: a destination inside it is
     /// refused. Of no effect on other sinks than a path.
     pub fn source_path(mut self, path: impl AsRef<Path>) -> Self {
@@ -92,6 +110,9 @@ impl Receive {
         self.settings.check()?;
         let make: MakeSink = match self.target {
             Target::Path(path, destination) => {
+                if destination.recover(&path)?.is_some() {
+                    tracing::warn!("an earlier run had a state ready, which is published now");
+                }
                 destination.sink(&path)?;
                 Box::new(move || destination.sink(&path))
             }

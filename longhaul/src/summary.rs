@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use longhaul_core::id::MemberId;
 use longhaul_core::integrity::{Integrity, Root};
+use longhaul_state::sink::Agreed;
 use longhaul_state::transfer;
 
 use crate::receipt::Receipt;
@@ -19,6 +20,8 @@ pub struct Summary {
     pub bytes: u64,
     /// Payload bytes on the wire, those sent again included.
     pub bytes_sent: u64,
+    /// Joiner: logical bytes that an earlier run had left, and that were not sent again.
+    pub bytes_resumed: u64,
     /// Items sent again.
     pub retries: u64,
     /// The integrity that was kept.
@@ -47,6 +50,7 @@ impl Summary {
             items: summary.items,
             bytes: summary.bytes,
             bytes_sent: summary.bytes_sent,
+            bytes_resumed: summary.bytes_resumed,
             retries: summary.retries,
             integrity: summary.integrity,
             root: summary.root,
@@ -55,6 +59,26 @@ impl Summary {
             app_meta: summary.app_meta.clone(),
             app_reply: summary.app_reply.clone(),
             peer: summary.peer,
+            duration,
+            transport,
+        }
+    }
+
+    /// Of a state that an earlier run had ready: nothing was moved.
+    pub(crate) fn recovered(agreed: &Agreed, duration: Duration, transport: Transport) -> Self {
+        Self {
+            items: agreed.items,
+            bytes: agreed.bytes,
+            bytes_sent: 0,
+            bytes_resumed: agreed.bytes,
+            retries: 0,
+            integrity: agreed.root.integrity,
+            root: agreed.root,
+            confirmed: true,
+            caveat: None,
+            app_meta: Vec::new(),
+            app_reply: Vec::new(),
+            peer: MemberId::default(),
             duration,
             transport,
         }

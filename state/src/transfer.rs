@@ -163,6 +163,8 @@ pub struct Stats {
     pub bytes: u64,
     /// Payload bytes on the wire.
     pub bytes_sent: u64,
+    /// Logical bytes that an earlier run had left at the joiner.
+    pub bytes_resumed: u64,
     /// Items sent again.
     pub retries: u64,
     /// Units of the slow work of this stage (items surveyed, files synced).
@@ -188,6 +190,7 @@ struct Counters {
     items: AtomicU64,
     bytes: AtomicU64,
     bytes_sent: AtomicU64,
+    bytes_resumed: AtomicU64,
     retries: AtomicU64,
     work: AtomicU64,
 }
@@ -263,6 +266,7 @@ impl Control {
             items: load(&counters.items),
             bytes: load(&counters.bytes),
             bytes_sent: load(&counters.bytes_sent),
+            bytes_resumed: load(&counters.bytes_resumed),
             retries: load(&counters.retries),
             work: load(&counters.work),
         }
@@ -300,6 +304,12 @@ impl Control {
         self.counters.bytes_sent.fetch_add(sent, Ordering::Relaxed);
     }
 
+    /// Transports: logical bytes that an earlier run left need not be moved.
+    pub fn add_resumed(&self, logical: u64) {
+        self.counters.bytes.fetch_add(logical, Ordering::Relaxed);
+        self.counters.bytes_resumed.fetch_add(logical, Ordering::Relaxed);
+    }
+
     /// Transports: an item is sent again.
     pub fn add_retry(&self) {
         self.counters.retries.fetch_add(1, Ordering::Relaxed);
@@ -329,6 +339,8 @@ pub struct Summary {
     pub bytes: u64,
     /// Payload bytes on the wire, those sent again included.
     pub bytes_sent: u64,
+    /// Joiner: logical bytes that an earlier run had left.
+    pub bytes_resumed: u64,
     /// Items sent again.
     pub retries: u64,
     /// The integrity that was kept.

@@ -31,7 +31,7 @@ use longhaul_state::pool::Pool;
 use longhaul_state::transfer::{Control, Options, Stage, Summary, TransferError};
 use longhaul_state::{Sink, Source};
 
-use driver::{Join, Lanes, Provide, Role, Setup, queue};
+use driver::{Lanes, Part, Setup, queue};
 pub use listener::{Caller, Listener};
 pub use outcome::outcome;
 use stream::Connection;
@@ -47,14 +47,7 @@ pub fn join(
     pool: &Pool,
     control: &Arc<Control>,
 ) -> Result<Summary, TransferError> {
-    dial(
-        address,
-        Side::Joiner,
-        |shared| Role::Join(Join::start(sink, options, shared)),
-        options,
-        pool,
-        control,
-    )
+    dial(address, Part::Join(sink), options, pool, control)
 }
 
 /// Dials a joiner and gives it the state.
@@ -69,8 +62,7 @@ pub fn provide(
     control: &Arc<Control>,
 ) -> Result<Summary, TransferError> {
     let addresses = stream::resolve(address).map_err(|error| unresolved(Side::Provider, error))?;
-    let role = |shared: &driver::Shared| Role::Provide(Provide::start(source, shared));
-    let mut summary = dial(&addresses[..], Side::Provider, role, options, pool, control)?;
+    let mut summary = dial(&addresses[..], Part::Provide(source), options, pool, control)?;
     // The joiner was lost after it had everything: it knows what became of it.
     if !summary.confirmed && !control.is_cancelled() {
         match outcome(&addresses[..], options) {
@@ -93,12 +85,12 @@ fn unresolved(side: Side, error: std::io::Error) -> TransferError {
 
 fn dial(
     address: impl ToSocketAddrs,
-    side: Side,
-    role: impl FnOnce(&driver::Shared) -> Role,
+    part: Part,
     options: &Options,
     pool: &Pool,
     control: &Arc<Control>,
 ) -> Result<Summary, TransferError> {
+    let side = part.side();
     control.enter(Stage::Connecting);
     let addresses = stream::resolve(address).map_err(|error| unresolved(side, error))?;
     let shown = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -111,5 +103,5 @@ fn dial(
     }
     let (queue, messages) = queue();
     let setup = Setup { options, pool, control, lanes: Lanes::Dial(peer), init: None, queue, messages };
-    driver::run(side, role, connection, setup)
+    driver::run(part, connection, setup)
 }

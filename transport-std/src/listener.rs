@@ -20,7 +20,7 @@ use longhaul_state::transfer::{Control, Options, Summary, TransferError};
 use longhaul_state::{Sink, Source};
 
 use crate::channel;
-use crate::driver::{self, Admission, Join, Lanes, Message, Provide, Queue, Role, Setup, Ticket, queue};
+use crate::driver::{self, Admission, Lanes, Message, Part, Queue, Setup, Ticket, queue};
 use crate::stream::Connection;
 
 /// Connections that have not said yet what they are.
@@ -455,13 +455,7 @@ impl Caller {
         pool: &Pool,
         control: &Arc<Control>,
     ) -> Result<Summary, TransferError> {
-        self.run(
-            Side::Provider,
-            |shared| Role::Provide(Provide::start(source, shared)),
-            options,
-            pool,
-            control,
-        )
+        self.run(Part::Provide(source), options, pool, control)
     }
 
     /// Admits it and receives its state. Blocks until the session is over.
@@ -478,20 +472,19 @@ impl Caller {
         let (door, transfer) = (Arc::clone(&self.registration.door), self.init.transfer);
         let record = |verdict| door.lock().outcomes.record(transfer, verdict);
         record(Verdict::Running);
-        let role = |shared: &driver::Shared| Role::Join(Join::start(sink, options, shared));
-        let end = self.run(Side::Joiner, role, options, pool, control);
+        let end = self.run(Part::Join(sink), options, pool, control);
         record(if end.is_ok() { Verdict::Installed } else { Verdict::Failed });
         end
     }
 
     fn run(
         self,
-        side: Side,
-        role: impl FnOnce(&driver::Shared) -> Role,
+        part: Part,
         options: &Options,
         pool: &Pool,
         control: &Arc<Control>,
     ) -> Result<Summary, TransferError> {
+        let side = part.side();
         let internal = |error: String| TransferError::new(Reason::Internal, side, Phase::Init, error);
         let token = self.registration.token;
         let _resumable = Resumable::new(&self.registration.door, self.init.transfer, &self.queue);
@@ -505,6 +498,6 @@ impl Caller {
             queue: self.queue,
             messages: self.messages,
         };
-        driver::run(side, role, connection, setup)
+        driver::run(part, connection, setup)
     }
 }

@@ -206,6 +206,7 @@ fn config(side: Side) -> Config {
         integrity: Integrity::Crc32c,
         lanes: 1,
         chunk: ChunkLen::DEFAULT,
+        fresh: true,
         read_depth: 3,
         max_retries: 3,
         stall_timeout: Duration::from_secs(30),

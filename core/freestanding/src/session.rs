@@ -218,6 +218,7 @@ fn config(side: Side) -> Config {
         integrity: INTEGRITY,
         lanes: 1,
         chunk: ChunkLen::MIN,
+        fresh: true,
         read_depth: 2,
         max_retries: 3,
         stall_timeout: Duration::from_secs(30),

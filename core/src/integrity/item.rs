@@ -6,12 +6,12 @@ use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
 use heapless::Vec;
 
 use super::run::{RUN_LEN, RunPart, RunSum};
-use super::{Checksum, Integrity, crc32c_combine};
+use super::{Checksum, Integrity, Prefix, crc32c_combine};
 
 /// Runs that may be finished ahead of the first unfinished one.
 const AHEAD: usize = crate::session::RUNS_AHEAD;
 /// 2^64 bytes are 2^40 runs: a merged tree never has more open subtrees than that exponent.
-const DEPTH: usize = 41;
+pub(super) const DEPTH: usize = 41;
 
 /// Folds the [`RunSum`]s of one item into its [`Checksum`].
 pub struct ItemFold {
@@ -52,6 +52,34 @@ impl ItemFold {
     #[must_use]
     pub const fn new(integrity: Integrity) -> Self {
         Self { integrity, frontier: 0, crc: 0, alone: [0; 32], subtrees: Vec::new(), ahead: Vec::new() }
+    }
+
+    /// A fold of what `prefix` is the checksum of.
+    #[must_use]
+    pub fn from_prefix(prefix: &Prefix) -> Self {
+        let mut fold = Self::new(prefix.integrity());
+        fold.frontier = prefix.offset();
+        match prefix.integrity() {
+            Integrity::None => {}
+            Integrity::Crc32c => {
+                fold.crc = u32::from_le_bytes(prefix.sums().try_into().expect("a prefix has its sums"));
+            }
+            Integrity::Blake3 => {
+                let (subtrees, _) = prefix.sums().as_chunks::<32>();
+                fold.subtrees = Vec::from_slice(subtrees).expect("a prefix has at most DEPTH subtrees");
+            }
+        }
+        fold
+    }
+
+    /// What has been folded so far; `None` while that is nothing, or not whole runs.
+    #[must_use]
+    pub fn prefix(&self) -> Option<Prefix> {
+        match self.integrity {
+            Integrity::None => Prefix::new(self.integrity, self.frontier, &[]),
+            Integrity::Crc32c => Prefix::new(self.integrity, self.frontier, &self.crc.to_le_bytes()),
+            Integrity::Blake3 => Prefix::new(self.integrity, self.frontier, self.subtrees.as_flattened()),
+        }
     }
 
     /// Takes one finished run.

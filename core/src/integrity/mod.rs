@@ -13,6 +13,7 @@
 
 mod crc32c;
 mod item;
+mod prefix;
 mod root;
 mod run;
 
@@ -20,6 +21,7 @@ use core::fmt;
 
 pub use crc32c::{crc32c, crc32c_combine, crc32c_zeros};
 pub use item::{FoldError, ItemFold};
+pub use prefix::{PREFIX_SUMS_MAX, Prefix};
 pub use root::{Root, RootSum, name_hash};
 pub use run::{RUN_LEN, RunHasher, RunSum};
 

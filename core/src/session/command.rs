@@ -101,6 +101,14 @@ pub enum Command {
         /// Which attempt comes now.
         attempt: u8,
     },
+    /// Joiner: the provider is to hear the checksum of what was kept of the item, by
+    /// [`super::Session::handle_kept_sums`], at once.
+    TellKept {
+        /// The item.
+        id: ItemId,
+        /// Of everything before this offset.
+        offset: u64,
+    },
     /// Joiner: this part of the item is a hole.
     Hole {
         /// The item.

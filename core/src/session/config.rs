@@ -41,6 +41,8 @@ pub struct Config {
     pub integrity: Integrity,
     /// Joiner: data lanes that are asked for; provider: the most that it grants. At least 1, less than `LANES`.
     pub lanes: u16,
+    /// Joiner: it holds nothing of an earlier run, so that small items may come with their offers.
+    pub fresh: bool,
     /// The longest chunk.
     pub chunk: ChunkLen,
     /// Provider: reads under way a lane, at least 1.

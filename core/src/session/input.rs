@@ -9,7 +9,7 @@ use super::{
     capability,
 };
 use crate::id::{ItemId, Lane, TaskId, Token};
-use crate::integrity::{Checksum, Integrity, Root};
+use crate::integrity::{Checksum, Integrity, PREFIX_SUMS_MAX, Root};
 use crate::item::Item;
 use crate::reason::{Reason, Side};
 use crate::time::Instant;
@@ -88,6 +88,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             | Frame::Request(_)
             | Frame::Begin
             | Frame::Accept { .. }
+            | Frame::Kept { .. }
             | Frame::Skip { .. }
             | Frame::Again { .. }
             | Frame::Grades(_)
@@ -127,6 +128,12 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             Frame::Installed { .. } => giving.installed(reports)?,
             _ if !giving.is_current(task) => return Err(unexpected(kind)),
             Frame::Accept { id, offset } => giving.window.accept(id, offset, reports)?,
+            Frame::Kept { id, offset, integrity, .. } => {
+                if giving.terms().is_none_or(|terms| terms.integrity != integrity) {
+                    return Err(SessionError::Misbehaved(Misbehaviour::Checksum(id)));
+                }
+                giving.window.kept(id, offset, reports)?;
+            }
             Frame::Skip { id, end } => giving.window.skip(id, end, reports)?,
             Frame::Again { id } => {
                 giving.window.again(id, reports)?;
@@ -601,6 +608,35 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         self.taking.window.opened(id);
         self.progress(now);
         self.check();
+    }
+
+    /// Joiner: as [`Session::handle_opened`], of an item of which an earlier run left all bytes before `offset`:
+    /// whole runs of [`crate::integrity::RUN_LEN`], or all of it.
+    /// [`super::Command::TellKept`] asks for their checksum in its turn.
+    ///
+    /// # Panics
+    /// If `offset` is 0, off the grid or beyond the item's size, or [`super::Config::fresh`] was said.
+    pub fn handle_kept(&mut self, id: ItemId, offset: u64, now: Instant) {
+        assert!(!self.config.fresh, "who holds nothing from before has nothing to keep");
+        if self.is_over() {
+            return;
+        }
+        self.taking.window.kept(id, offset);
+        self.progress(now);
+        self.check();
+    }
+
+    /// Joiner: the checksum of what is kept of an item, as [`super::Command::TellKept`] asked: the sums of a
+    /// [`crate::integrity::Prefix`], or of the whole item's [`Checksum`]. Encodes the frame into `out` and
+    /// returns its length, to be sent on lane 0.
+    ///
+    /// # Panics
+    /// If there are more than [`crate::integrity::PREFIX_SUMS_MAX`] bytes of sums, or `out` is shorter than
+    /// [`crate::wire::FRAME_MAX`].
+    #[must_use]
+    pub fn handle_kept_sums(&self, id: ItemId, offset: u64, sums: &[u8], out: &mut [u8]) -> usize {
+        assert!(sums.len() <= PREFIX_SUMS_MAX, "sums are those of a prefix or a checksum");
+        self.taking.kept(id, offset, sums, out)
     }
 
     /// Joiner: an item was compared with its checksum: completed if it `matched`, else it must come again.

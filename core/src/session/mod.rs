@@ -254,6 +254,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
                     lanes: config.lanes,
                     chunk: config.chunk,
                     max_retries: config.max_retries,
+                    fresh: config.fresh,
                 },
             ),
             lanes: [LaneState::Down; LANES],

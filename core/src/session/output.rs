@@ -68,6 +68,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         self.reports
             .poll_command()
             .or_else(|| self.taking.window.poll_reset())
+            .or_else(|| self.taking.window.poll_kept())
             .or_else(|| self.giving.poll_command())
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Demands {
     pub(super) lanes: u16,
     pub(super) chunk: ChunkLen,
     pub(super) max_retries: u8,
+    /// Nothing of an earlier run is there.
+    pub(super) fresh: bool,
 }
 
 pub(super) struct Taking<const LANES: usize, const WINDOW: usize> {
@@ -158,8 +160,7 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
     pub(super) fn request(&self, task: TaskId, state_id: &[u8], selector: &[u8], out: &mut [u8]) -> usize {
         let request = Request {
             integrity: self.demands.integrity,
-            // What this side holds it has of this very provider.
-            fresh: true,
+            fresh: self.demands.fresh,
             agreed: self.tasks[task.index()].state == TaskIn::Agreed,
             lanes: self.demands.lanes,
             chunk: self.demands.chunk,
@@ -416,6 +417,12 @@ impl<const LANES: usize, const WINDOW: usize> Taking<LANES, WINDOW> {
     }
 
     /// The next frame for lane 0.
+    /// Encodes what is kept of an item.
+    pub(super) fn kept(&self, id: ItemId, offset: u64, sums: &[u8], out: &mut [u8]) -> usize {
+        let frame = Frame::Kept { id, offset, integrity: self.demands.integrity, sums };
+        frame.emit_of(self.current, out).expect("the caller's buffer takes any frame")
+    }
+
     pub(super) fn poll_transmit(&mut self, out: &mut [u8], reports: &mut Reports) -> Option<Transmit> {
         let (task, frame) = if core::mem::take(&mut self.prepare) {
             for task in 0..self.requests {

@@ -6,7 +6,7 @@ use super::{
     Outcome, Query, Refused, Request, Task, Welcome, WireError, offer, opening, prepare, report,
 };
 use crate::id::{ItemId, TaskId};
-use crate::integrity::crc32c;
+use crate::integrity::{Integrity, crc32c};
 
 /// A frame, borrowed from the bytes that it was parsed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,18 @@ pub enum Frame<'a> {
         id: ItemId,
         /// From this offset on.
         offset: u64,
+    },
+    /// What the joiner kept of the item from an earlier run; send the rest, and its end.
+    Kept {
+        /// The item.
+        id: ItemId,
+        /// So many of its first bytes: whole runs, or all of it.
+        offset: u64,
+        /// Which checksum the sums are of.
+        integrity: Integrity,
+        /// Of whole runs as [`crate::integrity::Prefix`] has them, of all as
+        /// [`crate::integrity::Checksum::as_sums`].
+        sums: &'a [u8],
     },
     /// The joiner has the item already.
     Skip {
@@ -170,6 +182,10 @@ impl<'a> Frame<'a> {
                 Self::Offer { id, eager, attempt, item: offer::parse_offer(body)? }
             }
             Kind::Accept => Self::Accept { id, offset },
+            Kind::Kept => {
+                let (integrity, sums) = report::parse_kept(body)?;
+                Self::Kept { id, offset, integrity, sums }
+            }
             Kind::Skip if body.is_empty() => Self::Skip { id, end: None },
             Kind::Skip => Self::Skip { id, end: Some(End::parse(Kind::Skip, body)?) },
             Kind::Data => unreachable!("handled above"),
@@ -204,6 +220,7 @@ impl<'a> Frame<'a> {
             Self::Begin => Kind::Begin,
             Self::Offer { .. } => Kind::Offer,
             Self::Accept { .. } => Kind::Accept,
+            Self::Kept { .. } => Kind::Kept,
             Self::Skip { .. } => Kind::Skip,
             Self::Data { .. } => Kind::Data,
             Self::Hole { .. } => Kind::Hole,
@@ -259,6 +276,7 @@ impl<'a> Frame<'a> {
             | Self::Recall { .. }
             | Self::Again { .. }
             | Self::Agreed => {}
+            Self::Kept { integrity, sums, .. } => report::emit_kept(*integrity, sums, &mut writer)?,
             Self::Skip { end: None, .. } => {}
             Self::Skip { end: Some(end), .. } => end.emit(&mut writer)?,
             Self::Offer { item, .. } => offer::emit_offer(item, &mut writer)?,
@@ -288,7 +306,7 @@ impl<'a> Frame<'a> {
         let bit = |set: bool, bit: u16| if set { bit } else { 0 };
         match *self {
             Self::Offer { id, eager, attempt, .. } => (id, 0, Flags::new(bit(eager, Flags::EAGER), attempt)),
-            Self::Accept { id, offset } => (id, offset, Flags::NONE),
+            Self::Accept { id, offset } | Self::Kept { id, offset, .. } => (id, offset, Flags::NONE),
             Self::Data { id, attempt, offset, run_end, crc, .. } => {
                 let bits = bit(run_end, Flags::RUN_END) | bit(crc.is_none(), Flags::UNCHECKED);
                 (id, offset, Flags::new(bits, attempt))

@@ -129,13 +129,15 @@ kinds! {
     Query = 25, 0, 48, 48;
     /// So it ended.
     Outcome = 26, 0, 20, 20 + super::APP_REPLY_MAX as u32;
+    /// What the joiner kept of the item from an earlier run; send the rest.
+    Kept = 27, 0, super::KEPT_LEN as u32, (super::KEPT_LEN + crate::integrity::PREFIX_SUMS_MAX) as u32;
 }
 
 impl Kind {
     /// Whether the frame is about one task of its direction; the others carry task 0.
     #[must_use]
     pub const fn has_task(self) -> bool {
-        matches!(self.code(), 6..=21)
+        matches!(self.code(), 6..=21 | 27)
     }
 }
 

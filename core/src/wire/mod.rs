@@ -47,6 +47,7 @@
 //! | 24 | [`Alive`] | either, 0 | still here; how far slow work has come |
 //! | 25 | [`Query`] | dialler, 0, in place of [`Init`] | how did a transfer end? |
 //! | 26 | [`Outcome`] | listener, 0 | so it ended |
+//! | 27 | [`Frame::Kept`] | joiner, 0 | what an earlier run left of the offered item: send the rest, and its end |
 //!
 //! The two directions of a session are apart: a task's number is counted among those that the same
 //! side requests, and the kind of a frame says which side that is (joiner to provider, or back).
@@ -69,6 +70,7 @@ pub use offer::Offer;
 pub use opening::{Attach, INIT_LEN, Init, Roles, Welcome};
 pub use outcome::{Outcome, Query, Verdict};
 pub use prepare::{Refused, Request, Task};
+use report::KEPT_LEN;
 pub use report::{Alive, Complete, End, Grades};
 
 use core::fmt;

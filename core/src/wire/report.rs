@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::body::{Writer, fixed, integrity, nothing_left};
 use super::{Kind, WireError};
-use crate::integrity::{Checksum, Root};
+use crate::integrity::{Checksum, Integrity, Root};
 
 /// The end of an item: what the provider read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,28 @@ impl End {
         };
         out.put(raw.as_bytes())
     }
+}
+
+/// Bytes before the sums of [`super::Frame::Kept`]: the integrity, then zeros.
+pub(super) const KEPT_LEN: usize = 4;
+
+/// The body of [`super::Frame::Kept`]. Whether the sums are those of so many bytes, the item's size decides.
+pub(super) fn parse_kept(body: &[u8]) -> Result<(Integrity, &[u8]), WireError> {
+    let (head, sums): ([u8; KEPT_LEN], _) = fixed(Kind::Kept, body)?;
+    let integrity = integrity(Kind::Kept, head[0])?;
+    let fits = match integrity {
+        Integrity::None => sums.is_empty(),
+        Integrity::Crc32c => sums.len() == 4,
+        Integrity::Blake3 => !sums.is_empty() && sums.len().is_multiple_of(32),
+    };
+    if fits { Ok((integrity, sums)) } else { Err(WireError::Field { kind: Kind::Kept, field: "sums" }) }
+}
+
+pub(super) fn emit_kept(integrity: Integrity, sums: &[u8], out: &mut Writer<'_>) -> Result<(), WireError> {
+    let mut head = [0; KEPT_LEN];
+    head[0] = integrity.code();
+    out.put(&head)?;
+    out.put(sums)
 }
 
 /// How far the joiner has come. The watermarks count items from the first, without a gap.

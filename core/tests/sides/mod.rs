@@ -36,6 +36,7 @@ pub(crate) fn config(side: Side, member: u8) -> Config {
         integrity: Integrity::Crc32c,
         lanes: 2,
         chunk: ChunkLen::DEFAULT,
+        fresh: true,
         read_depth: 2,
         max_retries: 3,
         stall_timeout: STALL,

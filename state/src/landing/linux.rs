@@ -20,7 +20,9 @@ use super::attributes::{
     Attributes, INCOMPLETE, STICKY, check_fresh, complete_already, link_name, not_open, set_attributes,
 };
 use super::dirty::FEW;
-use super::site::{LINKS, STATE, Site};
+use super::journal::{Claim, Content, Record};
+use super::site::{LINKS, STATE, Site, kept_name};
+use super::site_journal::SiteJournal;
 use super::writeback::{self, Writeback};
 use super::{Destination, Executor, FileOp, OpError, OpReply, Probed, Rename, Space};
 use crate::item::Name;
@@ -38,11 +40,18 @@ pub struct LinuxExecutor {
     /// Finished files that are not synced yet, while they are few: an error of writing back is reported
     /// to a descriptor that was open when it happened, not to one opened afterwards.
     unsynced_files: HashMap<Name, Arc<File>>,
+    /// Some finished files are not among them.
+    overflowed: bool,
     /// The directory used last: files come directory by directory.
     last: Option<(Box<[u8]>, OwnedFd)>,
     /// Bytes of small files that no sync has been asked for.
     unsynced: u64,
     writeback: Option<Writeback>,
+    /// The number of the sync that a checkpoint waits for.
+    checkpoint: u64,
+    journal: SiteJournal,
+    /// This run's number.
+    run: u32,
 }
 
 impl LinuxExecutor {
@@ -57,9 +66,13 @@ impl LinuxExecutor {
             links: None,
             files: HashMap::new(),
             unsynced_files: HashMap::new(),
+            overflowed: false,
             last: None,
             unsynced: 0,
             writeback: None,
+            checkpoint: 0,
+            journal: SiteJournal::default(),
+            run: 0,
         }
     }
 
@@ -186,7 +199,7 @@ impl LinuxExecutor {
         Ok(file.into())
     }
 
-    fn create_file(&mut self, id: ItemId, name: &Name) -> io::Result<()> {
+    fn create_file(&mut self, id: ItemId, name: &Name) -> io::Result<OpReply> {
         let file = self.create(name, owner_only())?;
         let metadata = file.metadata()?;
         check_fresh(metadata.is_file(), metadata.nlink())?;
@@ -194,10 +207,73 @@ impl LinuxExecutor {
             self.site.note_staged(metadata.ino());
         }
         self.files.insert(id, (name.clone(), Arc::new(file)));
-        Ok(())
+        Ok(OpReply::Inode(metadata.ino()))
     }
 
-    fn finish_file(&mut self, id: ItemId, len: u64, op: &Attributes) -> Result<(), OpError> {
+    /// Sets what an earlier run staged aside, and makes what it claims of it findable.
+    fn keep_staged(&mut self, run: u32) -> Result<(), OpError> {
+        self.site.keep_staged(run)?;
+        let staging = self.site.staging_path();
+        self.staging = Some(open_directory_at(&staging)?);
+        self.journal.build_index(&staging)
+    }
+
+    /// Moves what earlier runs left of a file to its place, if it is what is claimed.
+    fn adopt(&mut self, id: ItemId, claim: &Claim, linked: bool) -> io::Result<OpReply> {
+        let staging = opened(self.staging.as_ref())?.try_clone()?;
+        for run in (claim.run..self.run).rev() {
+            let mut path = kept_name(run).into_bytes();
+            if !claim.name.is_root() {
+                path.push(b'/');
+                path.extend_from_slice(claim.name.as_bytes());
+            }
+            let Some(file) = open_kept(&staging, &path, claim, linked)? else { continue };
+            let moved = if claim.name.is_root() {
+                rename_absent(&staging, &path, &staging, STATE.as_bytes())
+            } else {
+                let (directory, leaf) = self.place(&claim.name)?;
+                rename_absent(&staging, &path, directory, leaf)
+            };
+            moved?;
+            if claim.name.is_root() {
+                self.site.note_staged(claim.inode);
+            }
+            self.files.insert(id, (claim.name.clone(), Arc::new(file)));
+            return Ok(OpReply::Found(true));
+        }
+        Ok(OpReply::Found(false))
+    }
+
+    /// Has the disk begin with everything that was written.
+    fn start_sync(&mut self) -> io::Result<OpReply> {
+        let covers = self.journal.covers()?;
+        let what = if self.overflowed {
+            writeback::What::Tree
+        } else {
+            let open = self.files.values().map(|(_, file)| file);
+            writeback::What::Files(open.chain(self.unsynced_files.values()).map(Arc::clone).collect())
+        };
+        self.checkpoint = self.writeback()?.begin(what);
+        self.unsynced = 0;
+        Ok(OpReply::Covers(covers))
+    }
+
+    fn writeback(&mut self) -> io::Result<&Writeback> {
+        if self.writeback.is_none() {
+            self.writeback = Some(Writeback::start(opened(self.staging.as_ref())?)?);
+        }
+        self.writeback.as_ref().ok_or_else(not_open)
+    }
+
+    /// Gives back everything that is open in staging.
+    fn close_staging(&mut self) {
+        self.files.clear();
+        self.unsynced_files.clear();
+        self.writeback = None;
+        (self.last, self.links, self.root, self.staging) = (None, None, None, None);
+    }
+
+    fn finish_file(&mut self, id: ItemId, len: u64, op: &Attributes) -> Result<OpReply, OpError> {
         let (_, file) = self.files.get(&id).ok_or_else(not_open)?;
         let metadata = file.metadata()?;
         if metadata.len() != len {
@@ -207,13 +283,14 @@ impl LinuxExecutor {
         if op.sync {
             file.sync_all().map_err(OpError::Durability)?;
         }
+        let inode = metadata.ino();
         if let Some((name, file)) = self.files.remove(&id).filter(|_| !op.sync) {
             self.keep_unsynced(&name, file);
         }
-        Ok(())
+        Ok(OpReply::Inode(inode))
     }
 
-    fn put_file(&mut self, name: &Name, op: &Attributes, content: &[u8]) -> Result<(), OpError> {
+    fn put_file(&mut self, name: &Name, op: &Attributes, content: &[u8]) -> Result<OpReply, OpError> {
         let mut file = self.create(name, Mode::from_bits_truncate(op.mode.into()))?;
         let result = (|| {
             let found = nix::sys::stat::fstat(&file).map_err(io::Error::from)?;
@@ -224,11 +301,12 @@ impl LinuxExecutor {
             file.write_all(content)?;
             set_attributes(&file, found.st_mode, op.mode, op.mtime)?;
             if op.sync {
-                return file.sync_all().map_err(OpError::Durability);
+                file.sync_all().map_err(OpError::Durability)?;
+            } else {
+                self.write_back(content.len() as u64)?;
+                self.keep_unsynced(name, Arc::new(file));
             }
-            self.write_back(content.len() as u64)?;
-            self.keep_unsynced(name, Arc::new(file));
-            Ok(())
+            Ok(OpReply::Inode(found.st_ino))
         })();
         if result.is_err() {
             // What can't be removed shows when the file comes again.
@@ -242,6 +320,8 @@ impl LinuxExecutor {
     fn keep_unsynced(&mut self, name: &Name, file: Arc<File>) {
         if self.unsynced_files.len() < FEW {
             self.unsynced_files.insert(name.clone(), file);
+        } else {
+            self.overflowed = true;
         }
     }
 
@@ -252,12 +332,7 @@ impl LinuxExecutor {
             return Ok(());
         }
         self.unsynced = 0;
-        if self.writeback.is_none() {
-            self.writeback = Some(Writeback::start(opened(self.staging.as_ref())?)?);
-        }
-        if let Some(writeback) = &self.writeback {
-            writeback.begin();
-        }
+        self.writeback()?.begin(writeback::What::Tree);
         Ok(())
     }
 
@@ -389,18 +464,64 @@ impl Executor for LinuxExecutor {
             FileOp::MeasureSpace => return Ok(self.measure_space()?),
             FileOp::Probe => return Ok(self.probe()?),
             FileOp::Lock => self.site.lock()?,
-            FileOp::Sweep => self.site.sweep()?,
+            FileOp::Sweep => {
+                self.journal.close();
+                self.site.sweep()?;
+            }
+            FileOp::FindJournal => return Ok(OpReply::Found(self.site.has_journal())),
+            FileOp::LoadJournal => {
+                return Ok(OpReply::Journal(self.journal.load(&self.site.journal_path())?));
+            }
+            FileOp::KeepStaged { run } => self.keep_staged(*run)?,
+            FileOp::BeginRun { run } => {
+                self.journal.begin_run(&self.site.journal_path(), *run)?;
+                opened(self.parent.as_ref())?.sync_all()?;
+                self.run = *run;
+            }
+            FileOp::Find { name } => return Ok(OpReply::Claim(self.journal.find(name)?.map(Box::new))),
+            FileOp::Adopt { id, claim, linked } => return Ok(self.adopt(*id, claim, *linked)?),
+            FileOp::Record(record) => self.journal.record(record)?,
+            FileOp::RecordReady { root_mode, state } => {
+                let ready = self.site.ready(*root_mode, *state)?;
+                self.journal.note(&Record::Ready(ready))?;
+            }
+            FileOp::StartSync => return Ok(self.start_sync()?),
+            FileOp::PollSync => {
+                let checkpoint = self.checkpoint;
+                let over = self.writeback()?.is_over(checkpoint)?;
+                return Ok(OpReply::Found(over));
+            }
+            FileOp::Mark { covers } => self.journal.mark(*covers)?,
+            FileOp::Identify => {
+                let (destination, staged) = self.site.identify()?;
+                return Ok(OpReply::Identities { destination, staged });
+            }
+            FileOp::OpenStaging => {
+                self.site.open_staging()?;
+                self.staging = Some(open_directory_at(&self.site.staging_path())?);
+            }
+            FileOp::RemoveJournal => {
+                self.journal.close();
+                self.site.remove_journal()?;
+            }
+            FileOp::LeaveStaging => {
+                self.journal.close();
+                self.close_staging();
+                self.site.leave_staging();
+            }
             FileOp::MakeStaging => self.make_staging()?,
             FileOp::MakeStagedRoot => self.make_staged_root()?,
-            FileOp::CreateFile { id, name } => self.create_file(*id, name)?,
+            FileOp::CreateFile { id, name } => return Ok(self.create_file(*id, name)?),
             FileOp::Reserve { id, len, sparse, .. } => {
                 reserve(&self.files.get(id).ok_or_else(not_open)?.1, *len, *sparse)?;
             }
             FileOp::FinishFile { id, len, mode, mtime, sync } => {
-                self.finish_file(*id, *len, &Attributes { mode: *mode, mtime: *mtime, sync: *sync })?;
+                let attributes = Attributes { mode: *mode, mtime: *mtime, sync: *sync };
+                return self.finish_file(*id, *len, &attributes);
             }
             FileOp::PutFile { name, mode, mtime, sync } => {
-                self.put_file(name, &Attributes { mode: *mode, mtime: *mtime, sync: *sync }, payload)?;
+                let attributes = Attributes { mode: *mode, mtime: *mtime, sync: *sync };
+                return self.put_file(name, &attributes, payload);
             }
             FileOp::RemoveFile { id, name } => {
                 self.files.remove(id);
@@ -430,19 +551,69 @@ impl Executor for LinuxExecutor {
             FileOp::SyncParent => opened(self.parent.as_ref())?.sync_all()?,
             FileOp::Publish { how } => self.publish(*how)?,
             FileOp::SettleRoot { mode } => {
-                opened(self.root.as_ref())?.set_permissions(Permissions::from_mode((*mode).into()))?;
-                opened(self.root.as_ref())?.sync_all()?;
+                let root = match &self.root {
+                    Some(root) => root.try_clone()?,
+                    // It was staged by an earlier process.
+                    None => openat2(opened(self.parent.as_ref())?, self.site.name(), how(OFlag::O_DIRECTORY))
+                        .map_err(io::Error::from)?
+                        .into(),
+                };
+                root.set_permissions(Permissions::from_mode((*mode).into()))?;
+                root.sync_all()?;
             }
             FileOp::RemoveStaging { leftover } => {
-                self.files.clear();
-                self.unsynced_files.clear();
-                self.writeback = None;
-                (self.last, self.links, self.root, self.staging) = (None, None, None, None);
+                self.close_staging();
                 self.site.remove_staging(*leftover)?;
             }
             FileOp::Unlock => self.site.unlock()?,
         }
         Ok(OpReply::Done)
+    }
+}
+
+/// A file that an earlier run left, if it is what is claimed.
+fn open_kept(staging: &File, path: &[u8], claim: &Claim, linked: bool) -> io::Result<Option<File>> {
+    // One that is complete may forbid its own owner to write: then there is nothing to write either.
+    let open = |access| openat2(staging, path, how(access | OFlag::O_NONBLOCK));
+    let opened = match open(OFlag::O_RDWR) {
+        Err(Errno::EACCES) => open(OFlag::O_RDONLY),
+        opened => opened,
+    };
+    let file: File = match opened {
+        Ok(file) => file.into(),
+        Err(
+            Errno::ENOENT
+            | Errno::ENOTDIR
+            | Errno::ELOOP
+            | Errno::EXDEV
+            | Errno::EACCES
+            | Errno::EISDIR
+            | Errno::ENXIO,
+        ) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    let found = file.metadata()?;
+    let whole = matches!(claim.content, Content::Whole(_));
+    let as_long = if whole {
+        found.len() == claim.size
+    } else {
+        found.len() >= claim.content.len(claim.size) && found.mode() & 0o200 != 0
+    };
+    let same = found.is_file() && found.ino() == claim.inode && (found.nlink() == 1 || linked) && as_long;
+    Ok(same.then_some(file))
+}
+
+/// Renames what must not take anything's place.
+fn rename_absent(from: &File, name: &[u8], to: impl AsFd, new: &[u8]) -> io::Result<()> {
+    match rename::no_replace(from, name, &to, new) {
+        Err(Errno::EINVAL | Errno::ENOSYS) => {
+            match nix::sys::stat::fstatat(&to, new, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Err(Errno::ENOENT) => Ok(nix::fcntl::renameat(from, name, &to, new)?),
+                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                Err(errno) => Err(errno.into()),
+            }
+        }
+        result => Ok(result?),
     }
 }
 

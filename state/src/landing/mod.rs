@@ -5,9 +5,11 @@
 //!                                                        ◀───────done(id, reply)────────┘
 //!
 //! parent/                     .DEST.longhaul.lock       held while a process is at it
+//! │                           .DEST.longhaul.journal    what of staging is durable: see [`journal`]
 //! ├── DEST                    the published state, or the old one until one step replaces it
 //! └── .DEST.longhaul/         staging, 0700
 //!     ├── state               what becomes DEST: a directory, or a file
+//!     ├── kept.N              what run N staged and a later run has not moved to its place yet
 //!     └── links/              the first file of each set of hard links, by its item's number
 //! ```
 //!
@@ -17,6 +19,7 @@
 mod attributes;
 mod dirty;
 mod executor;
+pub mod journal;
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
 mod linux;
 mod machine;
@@ -24,6 +27,7 @@ mod op;
 mod portable;
 
 mod site;
+mod site_journal;
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
 mod writeback;
 

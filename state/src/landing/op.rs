@@ -6,6 +6,7 @@ use std::io;
 use longhaul_core::id::ItemId;
 use longhaul_core::item::Timestamp;
 
+use super::journal::{Agreed, Claim, JournalError, Loaded, Record};
 use crate::item::Name;
 
 /// An operation's number: 0, 1, 2, ... in the order in which they are asked for.
@@ -23,6 +24,63 @@ pub enum FileOp {
     Lock,
     /// Remove what a process that is gone left under the staging name, if it is ours.
     Sweep,
+    /// Whether there is a journal of an earlier process: [`OpReply::Found`].
+    FindJournal,
+    /// Read the journal of an earlier process and cut off what is torn: [`OpReply::Journal`];
+    /// [`OpError::Journal`] if it can't be used, and is left as it is.
+    LoadJournal,
+    /// Set what an earlier process staged aside, as `kept.RUN` in staging, and make its claims findable;
+    /// `NotFound` if there is no staging directory.
+    KeepStaged {
+        /// The run that staged it.
+        run: u32,
+    },
+    /// Note in the journal, durably, that a run begins; make the journal if there is none.
+    BeginRun {
+        /// Its number.
+        run: u32,
+    },
+    /// What the journal claims of an item: [`OpReply::Claim`].
+    Find {
+        /// Its name.
+        name: Name,
+    },
+    /// Move a file that an earlier run left to its place, and open it: [`OpReply::Found`] with `false` if
+    /// what is there is not what is claimed.
+    Adopt {
+        /// The item.
+        id: ItemId,
+        /// What is claimed of it.
+        claim: Box<Claim>,
+        /// It may have several names.
+        linked: bool,
+    },
+    /// Append to the journal.
+    Record(Box<Record>),
+    /// Append, durably, what is about to be published, with the inodes by which it is recognised.
+    RecordReady {
+        /// The permission bits that the root gets when it is published.
+        root_mode: Option<u16>,
+        /// The state.
+        state: Agreed,
+    },
+    /// Begin to make durable what is staged, and return at once: [`OpReply::Covers`].
+    StartSync,
+    /// Whether the sync that was begun last is over: [`OpReply::Found`].
+    PollSync,
+    /// Append, durably, that what the journal claims up to a position is durable.
+    Mark {
+        /// The position; all of it if `None`.
+        covers: Option<u64>,
+    },
+    /// Which inodes stand at the destination and in staging: [`OpReply::Identities`].
+    Identify,
+    /// Open the staging directory of an earlier process, to publish what it staged.
+    OpenStaging,
+    /// Remove the journal.
+    RemoveJournal,
+    /// Close everything in staging and leave it for a later process.
+    LeaveStaging,
     /// Make the staging directory, for its owner alone.
     MakeStaging,
     /// Make the directory inside staging that becomes the destination.
@@ -178,6 +236,8 @@ pub enum Leftover {
     Staged,
     /// The old state with this inode, after the exchange.
     Old(u64),
+    /// The same, or nothing: a file's place was taken, or it was removed already.
+    Replaced(u64),
 }
 
 /// What an operation found.
@@ -191,6 +251,23 @@ pub enum OpReply {
     Space(Space),
     /// To [`FileOp::Probe`].
     Probed(Probed),
+    /// To [`FileOp::FindJournal`], [`FileOp::Adopt`] and [`FileOp::PollSync`].
+    Found(bool),
+    /// To [`FileOp::LoadJournal`]: what it says, if there is one.
+    Journal(Option<Box<Loaded>>),
+    /// To [`FileOp::Find`].
+    Claim(Option<Box<Claim>>),
+    /// To [`FileOp::StartSync`]: what the journal claims up to this position will be durable.
+    Covers(u64),
+    /// To [`FileOp::CreateFile`], [`FileOp::FinishFile`] and [`FileOp::PutFile`]: the file's inode.
+    Inode(u64),
+    /// To [`FileOp::Identify`].
+    Identities {
+        /// The destination's, if there is one.
+        destination: Option<u64>,
+        /// The staged state's, if there is one.
+        staged: Option<u64>,
+    },
 }
 
 /// What is at the destination.
@@ -243,10 +320,18 @@ pub struct Probed {
 pub enum OpError {
     /// Another process has the lock; this one.
     Held(String),
+    /// The journal can't be used.
+    Journal(JournalError),
     /// An fsync failed: the data is not to be trusted any more.
     Durability(io::Error),
     /// Any other call failed.
     Io(io::Error),
+}
+
+impl From<JournalError> for OpError {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
 }
 
 impl From<io::Error> for OpError {
@@ -264,6 +349,16 @@ impl FileOp {
             Self::MeasureSpace => "statfs",
             Self::Lock => "lock",
             Self::Sweep => "removal of what an earlier run left",
+            Self::FindJournal | Self::LoadJournal => "reading of the journal",
+            Self::KeepStaged { .. } | Self::OpenStaging => "opening of the staging directory",
+            Self::Find { .. } | Self::Adopt { .. } => "taking over of what an earlier run left",
+            Self::BeginRun { .. } | Self::Record(_) | Self::RecordReady { .. } | Self::Mark { .. } => {
+                "writing of the journal"
+            }
+            Self::StartSync | Self::PollSync => "sync",
+            Self::Identify => "inspection of what was published",
+            Self::RemoveJournal => "removal of the journal",
+            Self::LeaveStaging => "closing of the staging directory",
             Self::MakeStaging | Self::MakeStagedRoot => "creation of the staging directory",
             Self::Probe => "probe of the file system",
             Self::CreateFile { .. } => "create",
@@ -299,7 +394,9 @@ impl FileOp {
             | Self::KeepLink { name, .. }
             | Self::HardLink { name, .. }
             | Self::SyncFile { name }
+            | Self::Find { name }
             | Self::SyncDirectory { name } => name.clone(),
+            Self::Adopt { claim, .. } => claim.name.clone(),
             _ => Name::root(),
         }
     }
@@ -309,6 +406,7 @@ impl fmt::Display for OpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Held(who) => write!(f, "held by {who}"),
+            Self::Journal(error) => error.fmt(f),
             Self::Durability(error) => write!(f, "could not be made durable: {error}"),
             Self::Io(error) => error.fmt(f),
         }

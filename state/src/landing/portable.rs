@@ -17,7 +17,9 @@ use longhaul_core::id::ItemId;
 use super::attributes::{
     Attributes, INCOMPLETE, STICKY, check_fresh, complete_already, link_name, not_open, set_attributes,
 };
-use super::site::{LINKS, STATE, Site};
+use super::journal::{Claim, Content, Record};
+use super::site::{LINKS, STATE, Site, kept_name};
+use super::site_journal::SiteJournal;
 use super::{Executor, FileOp, OpError, OpReply, Probed, Rename, Space};
 use crate::item::Name;
 
@@ -28,13 +30,16 @@ pub struct PortableExecutor {
     files: HashMap<ItemId, Arc<File>>,
     /// The directory that was checked last: files come directory by directory.
     checked: Option<Box<[u8]>>,
+    journal: SiteJournal,
+    /// This run's number.
+    run: u32,
 }
 
 impl PortableExecutor {
     /// An executor at `site`, which it has not touched yet.
     #[must_use]
     pub fn new(site: Site) -> Self {
-        Self { site, files: HashMap::new(), checked: None }
+        Self { site, files: HashMap::new(), checked: None, journal: SiteJournal::default(), run: 0 }
     }
 
     /// The open file of an item.
@@ -98,9 +103,45 @@ impl PortableExecutor {
         Ok((path, file))
     }
 
-    fn put_file(&mut self, name: &Name, op: &Attributes, content: &[u8]) -> Result<(), OpError> {
+    /// Moves what earlier runs left of a file to its place, if it is what is claimed.
+    fn adopt(&mut self, id: ItemId, claim: &Claim, linked: bool) -> io::Result<OpReply> {
+        for run in (claim.run..self.run).rev() {
+            let kept = self.site.staging_path().join(kept_name(run));
+            let kept = match claim.name.is_root() {
+                true => kept,
+                false => kept.join(OsStr::from_bytes(claim.name.as_bytes())),
+            };
+            let Some(file) = open_kept(&kept, claim, linked)? else { continue };
+            let place = self.place(&claim.name)?;
+            match fs::symlink_metadata(&place) {
+                Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            fs::rename(kept, place)?;
+            if claim.name.is_root() {
+                self.site.note_staged(claim.inode);
+            }
+            self.files.insert(id, Arc::new(file));
+            return Ok(OpReply::Found(true));
+        }
+        Ok(OpReply::Found(false))
+    }
+
+    /// Makes durable what is open; what is finished was synced then.
+    fn start_sync(&mut self) -> io::Result<OpReply> {
+        let covers = self.journal.covers()?;
+        self.files.values().try_for_each(|file| file.sync_data())?;
+        Ok(OpReply::Covers(covers))
+    }
+
+    fn put_file(&mut self, name: &Name, op: &Attributes, content: &[u8]) -> Result<OpReply, OpError> {
         let (path, mut file) = self.create(name)?;
-        let result = file.write_all(content).map_err(OpError::Io).and_then(|()| complete(&file, op));
+        let result = file
+            .write_all(content)
+            .map_err(OpError::Io)
+            .and_then(|()| complete(&file, op))
+            .and_then(|()| Ok(OpReply::Inode(file.metadata()?.ino())));
         if result.is_err() {
             // What can't be removed shows when the file comes again.
             let _ = fs::remove_file(path);
@@ -185,22 +226,69 @@ impl Executor for PortableExecutor {
                 return Ok(OpReply::Probed(Probed { no_replace: false, exchange: false }));
             }
             FileOp::Lock => self.site.lock()?,
-            FileOp::Sweep => self.site.sweep()?,
+            FileOp::Sweep => {
+                self.journal.close();
+                self.site.sweep()?;
+            }
+            FileOp::FindJournal => return Ok(OpReply::Found(self.site.has_journal())),
+            FileOp::LoadJournal => {
+                return Ok(OpReply::Journal(self.journal.load(&self.site.journal_path())?));
+            }
+            FileOp::KeepStaged { run } => {
+                self.site.keep_staged(*run)?;
+                self.journal.build_index(&self.site.staging_path())?;
+            }
+            FileOp::BeginRun { run } => {
+                self.journal.begin_run(&self.site.journal_path(), *run)?;
+                sync(self.site.parent())?;
+                self.run = *run;
+            }
+            FileOp::Find { name } => return Ok(OpReply::Claim(self.journal.find(name)?.map(Box::new))),
+            FileOp::Adopt { id, claim, linked } => return Ok(self.adopt(*id, claim, *linked)?),
+            FileOp::Record(record) => self.journal.record(record)?,
+            FileOp::RecordReady { root_mode, state } => {
+                let ready = self.site.ready(*root_mode, *state)?;
+                self.journal.note(&Record::Ready(ready))?;
+            }
+            FileOp::StartSync => return Ok(self.start_sync()?),
+            FileOp::PollSync => return Ok(OpReply::Found(true)),
+            FileOp::Mark { covers } => self.journal.mark(*covers)?,
+            FileOp::Identify => {
+                let (destination, staged) = self.site.identify()?;
+                return Ok(OpReply::Identities { destination, staged });
+            }
+            FileOp::OpenStaging => self.site.open_staging()?,
+            FileOp::RemoveJournal => {
+                self.journal.close();
+                self.site.remove_journal()?;
+            }
+            FileOp::LeaveStaging => {
+                self.journal.close();
+                self.files.clear();
+                self.site.leave_staging();
+            }
             FileOp::MakeStaging => self.site.make_staging()?,
             FileOp::MakeStagedRoot => self.make_staged_root()?,
             FileOp::CreateFile { id, name } => {
                 let (_, file) = self.create(name)?;
+                let inode = file.metadata()?.ino();
                 self.files.insert(*id, Arc::new(file));
+                return Ok(OpReply::Inode(inode));
             }
             FileOp::Reserve { id, len, .. } => self.files.get(id).ok_or_else(not_open)?.set_len(*len)?,
             FileOp::FinishFile { id, len, mode, mtime, sync } => {
                 let file = self.files.get(id).ok_or_else(not_open)?;
-                file.set_len(*len)?;
+                if file.metadata()?.len() != *len {
+                    file.set_len(*len)?;
+                }
                 complete(file, &Attributes { mode: *mode, mtime: *mtime, sync: *sync })?;
+                let inode = file.metadata()?.ino();
                 self.files.remove(id);
+                return Ok(OpReply::Inode(inode));
             }
             FileOp::PutFile { name, mode, mtime, sync } => {
-                self.put_file(name, &Attributes { mode: *mode, mtime: *mtime, sync: *sync }, payload)?;
+                let attributes = Attributes { mode: *mode, mtime: *mtime, sync: *sync };
+                return self.put_file(name, &attributes, payload);
             }
             FileOp::RemoveFile { id, name } => {
                 self.files.remove(id);
@@ -231,6 +319,27 @@ impl Executor for PortableExecutor {
             FileOp::Unlock => self.site.unlock()?,
         }
         Ok(OpReply::Done)
+    }
+}
+
+/// A file that an earlier run left, if it is what is claimed.
+fn open_kept(path: &Path, claim: &Claim, linked: bool) -> io::Result<Option<File>> {
+    let absent =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if absent(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let whole = matches!(claim.content, Content::Whole(_));
+    let as_long = found.len() == claim.size || !whole && found.len() >= claim.content.len(claim.size);
+    if !found.is_file() || found.ino() != claim.inode || found.nlink() > 1 && !linked || !as_long {
+        return Ok(None);
+    }
+    match OpenOptions::new().read(true).write(!whole).open(path) {
+        Ok(file) => Ok((file.metadata()?.ino() == claim.inode).then_some(file)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -7,10 +7,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use longhaul_core::integrity::crc32c;
 
+use super::journal::{Agreed, Ready};
 use super::{Destination, Leftover, OpError};
 
 /// The staged state's name inside staging.
@@ -20,6 +22,11 @@ pub(super) const LINKS: &str = "links";
 /// The longest part of the destination's name that its staging's name repeats: a name has at most
 /// 255 bytes.
 const NAME_KEPT: usize = 200;
+
+/// How long a holder of the lock that was killed may take to end: the kernel first ends its last sync.
+const DYING_HOLDER: Duration = Duration::from_secs(30);
+/// How often it is looked after meanwhile.
+const DYING_LOOK: Duration = Duration::from_millis(10);
 
 /// A destination, and what stands beside it while a state is landed there.
 #[derive(Debug)]
@@ -92,6 +99,24 @@ impl Site {
         self.parent().join(name)
     }
 
+    pub(super) fn journal_path(&self) -> PathBuf {
+        let mut name = self.staging_name();
+        name.push(".journal");
+        self.parent().join(name)
+    }
+
+    /// Whether an earlier process has left a journal.
+    pub(crate) fn has_journal(&self) -> bool {
+        fs::symlink_metadata(self.journal_path()).is_ok()
+    }
+
+    pub(super) fn remove_journal(&self) -> io::Result<()> {
+        match fs::remove_file(self.journal_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// What is at the destination.
     pub(super) fn inspect(&self) -> io::Result<Destination> {
         if self.destination.parent().is_none() {
@@ -129,6 +154,7 @@ impl Site {
     /// Takes the lock, or says who has it.
     pub(super) fn lock(&mut self) -> Result<(), OpError> {
         let path = self.lock_path();
+        let mut patience = DYING_HOLDER;
         loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -142,6 +168,12 @@ impl Site {
                     // What can't be read leaves the holder unnamed.
                     let _ = file.take(256).read_to_string(&mut holder);
                     let holder = holder.trim();
+                    // A process that was killed holds it until the kernel has ended its last call.
+                    if is_dying(holder) && !patience.is_zero() {
+                        thread::sleep(DYING_LOOK);
+                        patience = patience.saturating_sub(DYING_LOOK);
+                        continue;
+                    }
                     return Err(OpError::Held(
                         if holder.is_empty() { "another process" } else { holder }.into(),
                     ));
@@ -171,14 +203,20 @@ impl Site {
         Ok(())
     }
 
-    /// Removes what an earlier process left under the staging name. The lock is ours, so it is gone.
+    /// Removes what an earlier process left under the staging name, its claims first. The lock is ours, so
+    /// it is gone.
     pub(super) fn sweep(&self) -> io::Result<()> {
-        let path = self.staging_path();
-        let metadata = match fs::symlink_metadata(&path) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        self.remove_journal()?;
+        match self.find_staging() {
+            Ok(_) => remove_tree(&self.staging_path()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The staging directory of an earlier process, if it is one, and ours.
+    fn find_staging(&self) -> io::Result<Metadata> {
+        let metadata = fs::symlink_metadata(self.staging_path())?;
         let us = match &self.lock {
             Some(lock) => lock.metadata()?.uid(),
             None => return Err(io::Error::other("the staging directory is swept under its lock alone")),
@@ -187,7 +225,53 @@ impl Site {
             let what = "something that is not ours has the staging directory's name";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
         }
-        remove_tree(&path)
+        Ok(metadata)
+    }
+
+    /// Takes the staging directory of an earlier process over, for its owner alone.
+    pub(super) fn open_staging(&mut self) -> io::Result<()> {
+        let metadata = self.find_staging()?;
+        if metadata.mode() & 0o7777 != 0o700 {
+            fs::set_permissions(self.staging_path(), Permissions::from_mode(0o700))?;
+        }
+        self.staging = Some((metadata.dev(), metadata.ino()));
+        Ok(())
+    }
+
+    /// Sets what run `run` staged aside. Its links to first files are not needed: sets are made anew.
+    pub(super) fn keep_staged(&mut self, run: u32) -> io::Result<()> {
+        self.open_staging()?;
+        let staging = self.staging_path();
+        match remove_tree(&staging.join(LINKS)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match fs::rename(staging.join(STATE), staging.join(kept_name(run))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The inodes of the destination and of the staged state.
+    pub(super) fn identify(&self) -> io::Result<(Option<u64>, Option<u64>)> {
+        let inode = |path: &Path| match fs::symlink_metadata(path) {
+            Ok(found) => Ok(Some(found.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        Ok((inode(&self.destination)?, inode(&self.staging_path().join(STATE))?))
+    }
+
+    /// What is about to be published, by which a later process recognises it.
+    pub(super) fn ready(&self, root_mode: Option<u16>, state: Agreed) -> io::Result<Ready> {
+        let (old, staged) = self.identify()?;
+        let staged = staged.ok_or(io::ErrorKind::NotFound)?;
+        Ok(Ready { staged, old, root_mode, state })
+    }
+
+    /// Forgets the staging directory, which stays.
+    pub(super) fn leave_staging(&mut self) {
+        self.staging = None;
     }
 
     pub(super) fn make_staging(&mut self) -> io::Result<()> {
@@ -216,6 +300,7 @@ impl Site {
             Leftover::Nothing => state.is_none(),
             Leftover::Staged => state.is_none() || self.staged.is_none() || state == self.staged,
             Leftover::Old(inode) => state == Some(inode),
+            Leftover::Replaced(inode) => state.is_none_or(|state| state == inode),
         };
         if !expected || (metadata.dev(), metadata.ino()) != staging {
             return Err(io::Error::other(
@@ -225,6 +310,29 @@ impl Site {
         self.staging = None;
         remove_tree(&path)
     }
+}
+
+/// The name, in staging, of what an earlier run staged.
+pub(super) fn kept_name(run: u32) -> String {
+    format!("kept.{run}")
+}
+
+/// Whether the process that a lock names was killed, and is not gone yet.
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+fn is_dying(holder: &str) -> bool {
+    const SIGKILL: u64 = 1 << (9 - 1);
+    let pid = holder.strip_prefix("process ").and_then(|rest| rest.split(',').next());
+    let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else { return false };
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map_or("", str::trim);
+    let pending = |name| u64::from_str_radix(field(name), 16).is_ok_and(|bits| bits & SIGKILL != 0);
+    field("State:").starts_with(['Z', 'X']) || pending("ShdPnd:") || pending("SigPnd:")
+}
+
+/// Where the system does not tell, it is not known.
+#[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
+fn is_dying(_holder: &str) -> bool {
+    false
 }
 
 /// Removes a tree; directories that forbid it to their own owner are opened up first.

@@ -1,7 +1,8 @@
 //! Early writeback: the disk works while items still arrive, so that the last sync has little left.
 //!
 //! A thread syncs the staging directory's file system whenever something was written since its last
-//! time. It claims nothing: the sync that counts is the machine's own, after the last write. But the
+//! time. A sync that was begun after something was written makes that durable; the machine asks for it by
+//! its number, and has its own last one, after the last write. The
 //! kernel reports an error of writing back only once for an open file, so what this thread hears is
 //! kept for that sync, and is as final.
 
@@ -15,6 +16,15 @@ use nix::unistd::syncfs;
 
 /// Bytes written between two syncs at least: a sync for each file would only cost.
 pub(super) const EVERY_BYTES: u64 = 32 << 20;
+
+/// What is synced.
+#[derive(Debug)]
+pub(super) enum What {
+    /// The whole file system.
+    Tree,
+    /// These files.
+    Files(Vec<Arc<File>>),
+}
 
 #[derive(Debug)]
 pub(super) struct Writeback {
@@ -30,7 +40,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    wanted: bool,
+    wanted: Option<What>,
+    /// Syncs that were begun, and that are over: one at a time.
+    begun: u64,
+    over: u64,
     stopped: bool,
     error: Option<io::Error>,
 }
@@ -54,10 +67,28 @@ impl Writeback {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Has the thread sync once more, when it has ended what it is at.
-    pub(super) fn begin(&self) {
-        self.shared.lock().wanted = true;
+    /// Has the thread sync once more, when it has ended what it is at; the number of that sync.
+    pub(super) fn begin(&self, what: What) -> u64 {
+        let mut state = self.shared.lock();
+        state.wanted = Some(match (state.wanted.take(), what) {
+            (Some(What::Files(mut files)), What::Files(more)) => {
+                files.extend(more);
+                What::Files(files)
+            }
+            (None, what) => what,
+            _ => What::Tree,
+        });
         self.shared.changed.notify_one();
+        state.begun + 1
+    }
+
+    /// Whether that sync is over; an error is kept for the last one too.
+    pub(super) fn is_over(&self, number: u64) -> io::Result<bool> {
+        let state = self.shared.lock();
+        match &state.error {
+            Some(error) => Err(again(error)),
+            None => Ok(state.over >= number),
+        }
     }
 
     /// Ends the thread; the error that it heard, if it heard one.
@@ -86,19 +117,27 @@ impl Drop for Writeback {
     }
 }
 
+fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
 fn run(staging: &File, shared: &Shared) {
     let mut state = shared.lock();
     while !state.stopped {
-        if !state.wanted {
+        let Some(what) = state.wanted.take() else {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
-        }
-        state.wanted = false;
+        };
+        state.begun += 1;
         drop(state);
-        let synced = syncfs(staging.as_fd());
+        let synced = match what {
+            What::Tree => syncfs(staging.as_fd()).map_err(io::Error::from),
+            What::Files(files) => files.iter().try_for_each(|file| file.sync_all()),
+        };
         state = shared.lock();
+        state.over += 1;
         if let Err(error) = synced {
-            state.error = Some(error.into());
+            state.error = Some(error);
             return;
         }
     }
@@ -112,7 +151,7 @@ mod tests {
     fn a_file_system_that_can_be_synced_reports_no_error() {
         let dir = tempfile::tempdir().unwrap();
         let writeback = Writeback::start(&File::open(dir.path()).unwrap()).unwrap();
-        writeback.begin();
+        writeback.begin(What::Tree);
         writeback.finish().unwrap();
     }
 
@@ -120,7 +159,7 @@ mod tests {
     fn what_the_thread_heard_is_heard_by_the_last_sync() {
         let dir = tempfile::tempdir().unwrap();
         let writeback = Writeback::start(&File::open(dir.path()).unwrap()).unwrap();
-        writeback.begin();
+        writeback.begin(What::Tree);
         writeback.shared.lock().error = Some(io::ErrorKind::StorageFull.into());
         assert_eq!(writeback.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
     }

@@ -8,6 +8,7 @@
 mod directory;
 mod memory;
 mod published;
+mod resume;
 mod stream;
 
 use std::fmt;
@@ -18,6 +19,9 @@ use std::sync::Arc;
 pub use directory::{DirectorySink, DirectorySinkOptions};
 pub use memory::{DiscardSink, Discarded, MemorySink};
 pub use published::Published;
+pub use resume::{Kept, Resume};
+
+pub use crate::landing::journal::{Agreed, Content};
 pub use stream::StreamSink;
 
 use longhaul_core::id::ItemId;
@@ -97,6 +101,11 @@ pub trait Sink: Send {
         Vec::new()
     }
 
+    /// The same sink, if it can go on with what an earlier run left.
+    fn resuming(&mut self) -> Option<&mut dyn Resume> {
+        None
+    }
+
     /// A word about durability for the summary, if the file system does not promise it.
     fn caveat(&self) -> Option<&'static str> {
         None
@@ -141,6 +150,8 @@ pub enum SinkErrorKind {
     NoAtomicRename(&'static str),
     /// Another process holds the staging directory.
     Held(String),
+    /// What an earlier process left can't be used: why.
+    Journal(String),
     /// Not enough room: bytes needed and free.
     NoSpace {
         /// Bytes that are needed, if known.
@@ -220,6 +231,7 @@ impl SinkError {
             SinkErrorKind::NoParent => SinkErrorKind::NoParent,
             SinkErrorKind::NoAtomicRename(what) => SinkErrorKind::NoAtomicRename(what),
             SinkErrorKind::Held(who) => SinkErrorKind::Held(who.clone()),
+            SinkErrorKind::Journal(why) => SinkErrorKind::Journal(why.clone()),
             SinkErrorKind::NoSpace { need, have } => SinkErrorKind::NoSpace { need: *need, have: *have },
             SinkErrorKind::NoInodes { need, have } => SinkErrorKind::NoInodes { need: *need, have: *have },
             SinkErrorKind::NameTaken => SinkErrorKind::NameTaken,
@@ -261,6 +273,9 @@ impl SinkError {
                 "choose a destination on another file system, or one that does not exist yet"
             }
             SinkErrorKind::Held(_) => "wait for the other process, or stop it",
+            SinkErrorKind::Journal(_) => {
+                "run the longhaul that left it, or give it up with `longhaul staging discard`"
+            }
             SinkErrorKind::NoInodes { .. } => "remove some files, or choose another file system",
             SinkErrorKind::NoSpace { .. } => "free some space and run the same command again",
             SinkErrorKind::LinkLeaves => "run the joiner with --links keep to keep such links as they are",
@@ -303,6 +318,7 @@ impl fmt::Display for SinkError {
                 write!(f, "the destination can't be replaced in one step: {what}")
             }
             SinkErrorKind::Held(who) => write!(f, "the staging directory is held by {who}"),
+            SinkErrorKind::Journal(why) => write!(f, "what an earlier run left can't be used: {why}"),
             SinkErrorKind::NoSpace { need: Some(need), have: Some(have) } => {
                 write!(f, "not enough room: {need} bytes needed, {have} free")
             }

@@ -268,6 +268,7 @@ impl Join {
                     self.lander().push(SinkOp::Discard { id });
                 }
             }
+            Command::TellKept { .. } => unreachable!("nothing is kept of an earlier run"),
             Command::Rewind { id, to } => {
                 self.runs.retain(|key, _| key.1 != id);
                 let open = self.open.get_mut(&id).expect("what is rewound is open");

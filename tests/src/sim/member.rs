@@ -165,6 +165,7 @@ impl Member {
             integrity: self.case.integrity,
             lanes: self.case.lanes,
             chunk: self.case.chunk,
+            fresh: true,
             read_depth: self.case.reads,
             max_retries: 3,
             stall_timeout: STALL,

@@ -11,15 +11,17 @@ mod land;
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use longhaul_core::id::{ItemId, Lane, TaskId};
-use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Root, RunSum};
+use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Prefix, Root, RunSum};
 use longhaul_core::plan::{self, Plan};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::{Command, Receive};
+use longhaul_core::time::Instant;
 use longhaul_core::wire::Frame;
 use longhaul_state::item::Item;
-use longhaul_state::sink::{Place, Sink, SinkError};
+use longhaul_state::sink::{Content, Place, Sink, SinkError};
 use longhaul_state::source::Survey;
 use longhaul_state::transfer::{Event, Options, Stage, TransferError, survey_of};
 
@@ -30,16 +32,23 @@ use crate::lane::Inbound;
 use disk::DiskOp;
 use land::{Lander, SinkOp};
 
+/// A checkpoint is begun, looked after or ended whenever so much time has passed, or so much has come: two or
+/// three times for one checkpoint, which is one a second or every 256 MiB.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(300);
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+
 /// What a joiner's helpers report.
 pub(crate) enum Report {
     /// The sink is ready.
     Begun,
     /// An item is open.
-    Opened { id: ItemId, place: Place },
+    Opened { id: ItemId, place: Place, kept: Option<Content> },
     /// Items were completed.
     Landed(Vec<ItemId>),
     /// A chunk was written into its file.
-    Written { id: ItemId, file: Arc<File> },
+    Written { id: ItemId, file: Arc<File>, offset: u64 },
+    /// A checkpoint has gone on, or is over.
+    Checkpointed,
     /// Count, bytes, root.
     Summed { items: u64, bytes: u64, root: Root },
     /// Everything is durable.
@@ -68,11 +77,31 @@ struct Open {
     attempt: Option<u8>,
     item: Item,
     place: Option<Place>,
-    fold: Box<ItemFold>,
-    /// Chunks at a disk thread.
-    writes: u32,
+    sums: Sums,
+    /// Chunks at a disk thread: where each begins.
+    writes: Vec<u64>,
+    /// The first bytes that have come, and those of them that are written too.
+    come: Option<Box<Prefix>>,
+    written: Option<Box<Prefix>>,
     /// All has come: what must be compared once it is written.
     end: Option<(u64, Checksum)>,
+}
+
+/// The checksum of an item as it comes.
+enum Sums {
+    Fold(Box<ItemFold>),
+    /// All of it was there.
+    Kept(Checksum),
+}
+
+impl Open {
+    /// What has come and is written may be claimed.
+    fn note_written(&mut self) {
+        if let Some(come) = self.come.take_if(|come| self.writes.iter().all(|write| *write >= come.offset()))
+        {
+            self.written = Some(come);
+        }
+    }
 }
 
 pub(crate) struct Join {
@@ -94,8 +123,27 @@ pub(crate) struct Join {
     summed: Option<(u64, u64, Root)>,
     caveat: Option<&'static str>,
     disk_activity: u64,
+    checkpoints: Checkpoints,
     /// The sink prepares, syncs or publishes: calls that may rightly take long, while the disk moves.
     at_disk: bool,
+}
+
+/// When the sink is told to go on with its checkpoint.
+#[derive(Default)]
+struct Checkpoints {
+    /// It is at one.
+    under_way: bool,
+    /// When it was told last.
+    last: Instant,
+    /// Payload bytes since.
+    bytes: u64,
+}
+
+impl Checkpoints {
+    fn are_due(&self, now: Instant) -> bool {
+        let long_ago = now.since(self.last) >= CHECKPOINT_EVERY;
+        !self.under_way && self.bytes > 0 && (long_ago || self.bytes >= CHECKPOINT_BYTES)
+    }
 }
 
 /// What disk threads are started with.
@@ -106,9 +154,9 @@ struct Handles {
 
 impl Join {
     /// Starts the helpers.
-    pub(crate) fn start(sink: Box<dyn Sink>, options: &Options, shared: &Shared) -> Self {
+    pub(crate) fn start(sink: Box<dyn Sink>, holds: bool, options: &Options, shared: &Shared) -> Self {
         Self {
-            lander: Lander::start(sink, shared),
+            lander: Lander::start(sink, holds, shared),
             disks: (0..LANES).map(|_| None).collect(),
             shared: Handles { queue: shared.queue.clone(), threads: shared.threads.clone() },
             plan: Plan::new(1),
@@ -123,6 +171,7 @@ impl Join {
             summed: None,
             caveat: None,
             disk_activity: disk::activity().unwrap_or(0),
+            checkpoints: Checkpoints::default(),
             at_disk: false,
         }
     }
@@ -184,17 +233,29 @@ impl Join {
         run: Option<RunSum>,
         io: &Io<'_>,
     ) -> Result<(), TransferError> {
-        if let Some(run) = run {
-            self.run(id, run, io)?;
-        }
+        self.checkpoints.bytes += bytes.len() as u64;
         if let Some(eager) = self.eager.get_mut(&id) {
             eager.pieces.push(bytes);
-            return Ok(());
+        } else {
+            self.place(lane, id, offset, bytes, io)?;
         }
+        // Behind its last write: what a run makes claimable is known to wait for that.
+        run.map_or(Ok(()), |run| self.run(id, run, io))
+    }
+
+    /// Content of an item that is open.
+    fn place(
+        &mut self,
+        lane: Lane,
+        id: ItemId,
+        offset: u64,
+        bytes: Bytes,
+        io: &Io<'_>,
+    ) -> Result<(), TransferError> {
         let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
         match &open.place {
             Some(Place::File(file)) => {
-                open.writes += 1;
+                open.writes.push(offset);
                 let op = DiskOp { id, file: Arc::clone(file), offset, bytes };
                 let disk = self.disks[lane.index()].get_or_insert_with(|| {
                     let (sender, ops) = channel();
@@ -221,7 +282,15 @@ impl Join {
         if let Some(eager) = self.eager.get_mut(&id) {
             eager.run = Some(run);
         } else if let Some(open) = self.open.get_mut(&id) {
-            open.fold.push(run).map_err(|error| defect(io, &error.to_string()))?;
+            let Sums::Fold(fold) = &mut open.sums else {
+                return Err(defect(io, "content came of an item that was kept whole"));
+            };
+            let before = fold.frontier();
+            fold.push(run).map_err(|error| defect(io, &error.to_string()))?;
+            if fold.frontier() > before && matches!(open.place, Some(Place::File(_))) {
+                open.come = fold.prefix().map(Box::new).or(open.come.take());
+                open.note_written();
+            }
         }
         Ok(())
     }
@@ -260,7 +329,9 @@ impl Join {
             Command::Rewind { id, to } => {
                 if let Some(open) = self.open.get_mut(&id) {
                     (open.attempt, open.end) = (None, None);
-                    open.fold.rewind(to).map_err(|error| defect(io, &error.to_string()))?;
+                    if let Sums::Fold(fold) = &mut open.sums {
+                        fold.rewind(to).map_err(|error| defect(io, &error.to_string()))?;
+                    }
                 }
             }
             Command::Continue { id, attempt } => {
@@ -268,6 +339,7 @@ impl Join {
                     open.attempt = Some(attempt);
                 }
             }
+            Command::TellKept { id, offset } => self.tell_kept(id, offset, io)?,
             Command::SumUp { .. } => self.batch.push(SinkOp::SumUp),
             Command::MakeDurable => {
                 self.disk_activity = disk::activity().unwrap_or(0);
@@ -304,9 +376,18 @@ impl Join {
             self.eager.insert(id, Eager { attempt, item, pieces: Vec::new(), run: None });
         } else {
             self.batch.push(SinkOp::Open { id, item: item.clone() });
-            let fold = Box::new(ItemFold::new(self.integrity));
-            self.open
-                .insert(id, Open { attempt: Some(attempt), item, place: None, fold, writes: 0, end: None });
+            let sums = Sums::Fold(Box::new(ItemFold::new(self.integrity)));
+            let open = Open {
+                attempt: Some(attempt),
+                item,
+                place: None,
+                sums,
+                writes: Vec::new(),
+                come: None,
+                written: None,
+                end: None,
+            };
+            self.open.insert(id, open);
         }
         Ok(())
     }
@@ -326,9 +407,12 @@ impl Join {
     /// Completes an item whose bytes are all written.
     fn finish_open(&mut self, id: ItemId, io: &mut Io<'_>) {
         let Some(open) = self.open.get(&id) else { return };
-        let (0, Some((size, expected))) = (open.writes, open.end) else { return };
+        let (true, Some((size, expected))) = (open.writes.is_empty(), open.end) else { return };
         let Some(open) = self.open.remove(&id) else { return };
-        let matched = self.integrity == Integrity::None || open.fold.finish(size) == Ok(expected);
+        let matched = match open.sums {
+            Sums::Kept(checksum) => checksum == expected,
+            Sums::Fold(fold) => self.integrity == Integrity::None || fold.finish(size) == Ok(expected),
+        };
         if matched {
             self.batch.push(SinkOp::Finish { id, item: open.item, size, checksum: expected });
         } else {
@@ -343,25 +427,24 @@ impl Join {
                 self.at_disk = false;
                 io.machine.handle_begun(TaskId(0), io.now);
             }
-            Report::Opened { id, place } => {
-                if let Some(open) = self.open.get_mut(&id) {
-                    open.place = Some(place);
-                    io.machine.handle_opened(id, io.now);
-                }
-            }
+            Report::Opened { id, place, kept } => self.opened(id, place, kept, io),
+            Report::Checkpointed => self.checkpoints.under_way = false,
             Report::Landed(ids) => {
                 for id in ids {
                     io.machine.handle_finished(id, true, io.now);
                 }
             }
-            Report::Written { id, file } => {
+            Report::Written { id, file, offset } => {
                 io.machine.handle_work(1, io.now);
                 // A chunk of an attempt that failed went into a file that is gone.
                 let current = |place: &Place| matches!(place, Place::File(open) if Arc::ptr_eq(open, &file));
                 if let Some(open) =
                     self.open.get_mut(&id).filter(|open| open.place.as_ref().is_some_and(current))
                 {
-                    open.writes -= 1;
+                    if let Some(at) = open.writes.iter().position(|write| *write == offset) {
+                        open.writes.swap_remove(at);
+                    }
+                    open.note_written();
                     self.finish_open(id, io);
                 }
             }
@@ -413,8 +496,51 @@ impl Join {
         }
     }
 
+    fn opened(&mut self, id: ItemId, place: Place, kept: Option<Content>, io: &mut Io<'_>) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        open.place = Some(place);
+        let Some(content) = kept else { return io.machine.handle_opened(id, io.now) };
+        let len = content.len(open.item.as_wire().what.size().unwrap_or(0));
+        open.sums = match content {
+            Content::Whole(checksum) => Sums::Kept(checksum),
+            Content::Part(prefix) => Sums::Fold(Box::new(ItemFold::from_prefix(&prefix))),
+        };
+        io.control.add_resumed(len);
+        io.machine.handle_kept(id, len, io.now);
+    }
+
+    fn tell_kept(&self, id: ItemId, offset: u64, io: &mut Io<'_>) -> Result<(), TransferError> {
+        let told = |sums: &[u8], io: &mut Io<'_>| {
+            let len = io.machine.handle_kept_sums(id, offset, sums, &mut io.scratch[..]);
+            if let Some(control_lane) = &mut io.lanes[0] {
+                control_lane.building.control(&io.scratch[..len]);
+            }
+        };
+        match self.open.get(&id).map(|open| &open.sums) {
+            Some(Sums::Kept(checksum)) => told(&checksum.as_sums(), io),
+            Some(Sums::Fold(fold)) if fold.frontier() == offset && fold.prefix().is_some() => {
+                let prefix = fold.prefix().expect("just looked at");
+                told(prefix.sums(), io);
+            }
+            _ => return Err(defect(io, "what is kept of an item has no checksum")),
+        }
+        Ok(())
+    }
+
+    /// Goes on with the checkpoint when it is time.
+    fn checkpoint(&mut self, now: Instant) {
+        if !self.checkpoints.are_due(now) || self.at_disk {
+            return;
+        }
+        self.checkpoints = Checkpoints { under_way: true, last: now, bytes: 0 };
+        let written = |(id, open): (&ItemId, &mut Open)| Some((*id, *open.written.take()?));
+        let parts = self.open.iter_mut().filter_map(written).collect();
+        self.batch.push(SinkOp::Checkpoint { parts });
+    }
+
     /// Sends what has gathered to the sink thread.
-    pub(super) fn flush(&mut self) {
+    pub(super) fn flush(&mut self, now: Instant) {
+        self.checkpoint(now);
         if !self.batch.is_empty() {
             self.lander.send(&mut self.batch);
         }
@@ -422,7 +548,7 @@ impl Join {
 
     /// Whether the disk has moved since this was asked last, while we wait for it: a sync may take long.
     pub(super) fn disk_progress(&mut self) -> u64 {
-        let waiting = self.at_disk || self.open.values().any(|open| open.writes > 0);
+        let waiting = self.at_disk || self.open.values().any(|open| !open.writes.is_empty());
         if !waiting {
             return 0;
         }

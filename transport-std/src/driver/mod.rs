@@ -20,6 +20,7 @@ use longhaul_core::time::Instant;
 use longhaul_core::wire::{ChunkLen, FRAME_MAX, Failed, Frame, Init, Kind, Roles};
 use longhaul_state::pool::{Buffer, Pool, Share};
 use longhaul_state::transfer::{Control, Event, Options, Stage, Summary, TransferError};
+use longhaul_state::{Sink, Source};
 
 pub(crate) use join::Join;
 pub(crate) use message::{Admission, Message, Queue, Ticket, queue};
@@ -56,6 +57,36 @@ const SMALL_CHUNK: ChunkLen = ChunkLen::new(session::SMALL_BYTES as u32).expect(
 pub(crate) enum Role {
     Provide(Provide),
     Join(Join),
+}
+
+/// The same, before its helpers run.
+pub(crate) enum Part {
+    Provide(Arc<dyn Source>),
+    Join(Box<dyn Sink>),
+}
+
+impl Part {
+    pub(crate) const fn side(&self) -> Side {
+        match self {
+            Self::Provide(_) => Side::Provider,
+            Self::Join(_) => Side::Joiner,
+        }
+    }
+
+    /// Whether an earlier run has left something here.
+    fn holds(&mut self) -> bool {
+        match self {
+            Self::Provide(_) => false,
+            Self::Join(sink) => sink.resuming().is_some_and(|sink| sink.holds()),
+        }
+    }
+
+    fn start(self, holds: bool, options: &Options, shared: &Shared) -> Role {
+        match self {
+            Self::Provide(source) => Role::Provide(Provide::start(source, shared)),
+            Self::Join(sink) => Role::Join(Join::start(sink, holds, options, shared)),
+        }
+    }
 }
 
 /// How further lanes come about.
@@ -113,12 +144,12 @@ pub(crate) struct Shared {
 
 /// Runs a session over `connection`, its lane 0, to its end.
 pub(crate) fn run(
-    side: Side,
-    role: impl FnOnce(&Shared) -> Role,
+    mut part: Part,
     connection: Connection,
     setup: Setup<'_>,
 ) -> Result<Summary, TransferError> {
     let options = setup.options;
+    let (side, holds) = (part.side(), part.holds());
     let config = session::Config {
         roles: match side {
             Side::Provider => Roles::PROVIDER,
@@ -133,6 +164,7 @@ pub(crate) fn run(
         capabilities: if options.redial { capability::ALL } else { capability::ALL & !capability::RESUME },
         integrity: options.integrity,
         lanes: options.lanes.clamp(1, (LANES - 1) as u16).min(setup.pool.lanes()),
+        fresh: !holds,
         chunk: setup.pool.chunk(),
         read_depth: 3,
         max_retries: options.max_retries.min(14),
@@ -175,7 +207,7 @@ pub(crate) fn run(
     );
     let mut lanes: Vec<Option<LaneEnd>> = (0..LANES).map(|_| None).collect();
     lanes[0] = Some(control_lane);
-    let role = role(&shared);
+    let role = part.start(holds, options, &shared);
     let driver = Driver {
         machine,
         side,
@@ -391,6 +423,14 @@ impl Driver<'_> {
         if let (Role::Provide(provide), Frame::Request(request)) = (&mut self.role, &frame) {
             provide.requested(request);
         }
+        if let Frame::Kept { id, offset, integrity, sums } = frame
+            && !self.machine.is_over()
+        {
+            self.with_role(|role, io| match role {
+                Role::Provide(provide) => provide.kept(id, offset, integrity, sums, io),
+                Role::Join(_) => Ok(()),
+            });
+        }
         if let Role::Join(join) = &mut self.role {
             let mut io = Io {
                 machine: &mut self.machine,
@@ -596,7 +636,7 @@ impl Driver<'_> {
             self.with_role(|role, io| match role {
                 Role::Provide(provide) => provide.offer(io),
                 Role::Join(join) => {
-                    join.flush();
+                    join.flush(io.now);
                     Ok(())
                 }
             });
@@ -697,6 +737,7 @@ impl Driver<'_> {
             items: summary.items,
             bytes: summary.bytes,
             bytes_sent: stats.bytes_sent,
+            bytes_resumed: stats.bytes_resumed,
             retries: stats.retries,
             integrity: terms.map_or(Integrity::None, |terms| terms.integrity),
             root: summary.root,

@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_core::id::{ItemId, Lane, SnapshotId, TaskId};
-use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Root, RunSum};
+use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Prefix, Root, RunSum};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::{Command, EAGER_MAX, Payload, ReadPiece, Totals};
 use longhaul_core::wire::{Refused, Request};
@@ -67,6 +67,8 @@ struct Reading {
 struct Asked {
     state_id: Vec<u8>,
     selector: Vec<u8>,
+    /// It holds nothing of an earlier run.
+    fresh: bool,
 }
 
 /// What was announced: the same is said again after a re-dial.
@@ -161,7 +163,11 @@ impl Provide {
 
     /// What the joiner wants, before the machine commands its survey.
     pub(super) fn requested(&mut self, request: &Request<'_>) {
-        self.asked = Asked { state_id: request.state_id.to_vec(), selector: request.selector.to_vec() };
+        self.asked = Asked {
+            state_id: request.state_id.to_vec(),
+            selector: request.selector.to_vec(),
+            fresh: request.fresh,
+        };
     }
 
     /// What was read for the lane and not sent is not sent any more.
@@ -252,7 +258,8 @@ impl Provide {
         if let Some(walker) = &self.walker {
             walker.go(walk::Terms {
                 integrity: terms.integrity,
-                eager: EAGER_MAX.min(terms.chunk.bytes()),
+                // Who may have small items already is asked before they are read.
+                eager: if self.asked.fresh || terms.small { EAGER_MAX.min(terms.chunk.bytes()) } else { 0 },
                 root: self.root.clone(),
             });
         }
@@ -419,6 +426,38 @@ impl Provide {
             reader.send(ReadOp::Close { id, content, size, checksum, root });
         }
         Ok(())
+    }
+
+    /// The joiner kept the first bytes of the item, or all of them, from an earlier run.
+    pub(super) fn kept(
+        &mut self,
+        id: ItemId,
+        offset: u64,
+        integrity: Integrity,
+        sums: &[u8],
+        io: &Io<'_>,
+    ) -> Result<(), TransferError> {
+        let record = self.record(id);
+        let known = record.fold.as_ref().map_or(0, |fold| fold.frontier());
+        if record.closed.is_some() || known >= offset {
+            return Ok(());
+        }
+        let whole = matches!(record.item.what, What::File { size, .. } if size == offset);
+        let understood = if whole {
+            let checksum = Checksum::from_sums(integrity, sums);
+            record.closed = checksum.map(|checksum| (offset, checksum));
+            checksum.is_some()
+        } else {
+            let prefix = Prefix::new(integrity, offset, sums);
+            record.fold = prefix.as_ref().map(|prefix| Box::new(ItemFold::from_prefix(prefix)));
+            prefix.is_some()
+        };
+        if understood {
+            return Ok(());
+        }
+        let words = "what the joiner says it kept of an item has no checksum of so many bytes";
+        let error = TransferError::new(Reason::Protocol, Side::Joiner, io.machine.phase(), words);
+        Err(TransferError { item: Some(record.item.name.clone()), ..error })
     }
 
     /// The joiner has the item already, with this content.

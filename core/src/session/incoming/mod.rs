@@ -38,6 +38,8 @@ struct Slot {
     reset: bool,
     /// It was offered again and is there already: a skip is to be sent.
     skip: bool,
+    /// An earlier run left some of it, and the provider is not known to have heard of that.
+    kept: bool,
     /// Its place in the table of open items; [`NOT_OPEN`] for eager ones and those without content.
     open: u8,
     /// Bytes of its name and link target.
@@ -55,6 +57,7 @@ const FREE: Slot = Slot {
     awaits_offer: false,
     reset: false,
     skip: false,
+    kept: false,
     open: NOT_OPEN,
     offer_len: 0,
     eager: 0,
@@ -112,6 +115,8 @@ pub(super) struct Incoming<const LANES: usize, const WINDOW: usize> {
     agains: u32,
     skips: u32,
     resets: u32,
+    /// Items of which the provider must hear what is kept.
+    tells: u32,
     /// Some item has failed, in this task or before: frames of its old attempt may still come.
     retried: bool,
     told: Grades,
@@ -172,6 +177,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
             agains: 0,
             skips: 0,
             resets: 0,
+            tells: 0,
             retried: false,
             told: Grades { received: 0, verified: 0, durable: 0 },
             tell: false,
@@ -287,7 +293,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
             }
             (ItemIn::Opening, _) => reports.command(Command::Continue { id, attempt }),
             (ItemIn::Asked | ItemIn::Opened, ItemIn::Opened) => {
-                self.accepts += 1;
+                self.answers(id);
                 reports.command(Command::Continue { id, attempt });
             }
             (ItemIn::Finishing | ItemIn::Verified, _) if !eager && has_content => {
@@ -317,7 +323,39 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
     /// The driver's place for an item that is not eager stands.
     pub(super) fn opened(&mut self, id: ItemId) {
         self.on(id, Input::Opened).expect("opened answers Open of an item that is not eager");
-        self.accepts += u32::from(!self.slot(id).awaits_offer);
+        if !self.slot(id).awaits_offer {
+            self.answers(id);
+        }
+    }
+
+    /// As [`Incoming::opened`], of an item of which everything before `offset` is there.
+    pub(super) fn kept(&mut self, id: ItemId, offset: u64) {
+        let open = self.open_of(id).expect("what is kept of an item answers its Open");
+        let on_grid = offset.is_multiple_of(RUN_LEN) || offset == open.size;
+        assert!(offset > 0 && offset <= open.size && on_grid && !open.stream, "whole runs are kept, or all");
+        open.runs = Runs::from(offset);
+        (open.received, open.told) = (offset, offset);
+        self.slot(id).kept = true;
+        self.opened(id);
+    }
+
+    /// An item that is open, and offered on this connection, is to be answered.
+    fn answers(&mut self, id: ItemId) {
+        let kept = self.slot(id).kept;
+        self.accepts += u32::from(!kept);
+        self.tells += u32::from(kept);
+    }
+
+    /// The next item of which the provider must hear what is kept.
+    pub(super) fn poll_kept(&mut self) -> Option<Command> {
+        if self.tells == 0 {
+            return None;
+        }
+        let id = self.find(|slot| slot.kept && slot.state == ItemIn::Opened && !slot.awaits_offer)?;
+        self.tells -= 1;
+        self.on(id, Input::Accept).expect("looked at above");
+        let offset = self.open_of(id).map_or(0, |open| open.runs.frontier());
+        Some(Command::TellKept { id, offset })
     }
 
     /// Checks that content frames of `attempt` fit the item; `Ok(false)`: drop them.
@@ -331,7 +369,10 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         }
         let slot = self.known(kind, id)?;
         match slot.state {
-            ItemIn::Receiving if attempt == slot.attempt => Ok(true),
+            ItemIn::Receiving if attempt == slot.attempt => {
+                slot.kept = false;
+                Ok(true)
+            }
             ItemIn::Free => Err(misbehaved(Misbehaviour::Item(kind, id))),
             // An eager item that was there when it was offered again, or one of an earlier attempt.
             _ if slot.again => Ok(false),
@@ -613,6 +654,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         // A stream is read in order, from its start.
         if open.stream || to == 0 {
             self.close_place(id);
+            self.slot(id).kept = false;
             return Command::Discard { id };
         }
         open.runs.rewind(to);
@@ -682,7 +724,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
                 open.runs.rewind(to);
             }
         }
-        (self.accepts, self.agains, self.skips, self.resets) = (0, 0, 0, 0);
+        (self.accepts, self.agains, self.skips, self.resets, self.tells) = (0, 0, 0, 0, 0);
         (self.retried, self.tell) = (true, true);
         for n in 0..WINDOW as u32 {
             let Some(id) = self.base.checked_add(n).map(ItemId) else { return };
@@ -740,7 +782,7 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
             self.told = grades;
             Frame::Grades(grades)
         } else if self.accepts > 0 {
-            let id = self.find(|slot| slot.state == ItemIn::Opened && !slot.awaits_offer)?;
+            let id = self.find(|slot| slot.state == ItemIn::Opened && !slot.awaits_offer && !slot.kept)?;
             self.accepts -= 1;
             self.on(id, Input::Accept).expect("looked at above");
             let offset = self.open_of(id).map_or(0, |open| open.runs.frontier());
@@ -793,13 +835,15 @@ impl<const LANES: usize, const WINDOW: usize> Incoming<LANES, WINDOW> {
         let count =
             |which: &dyn Fn(&Slot) -> bool| self.slots.iter().filter(|slot| which(slot)).count() as u32;
         let whole = count(&|slot| matches!(slot.state, ItemIn::Finishing | ItemIn::Verified));
-        let accepts = count(&|slot| slot.state == ItemIn::Opened && !slot.awaits_offer);
+        let to_answer = |slot: &Slot| slot.state == ItemIn::Opened && !slot.awaits_offer;
+        let accepts = count(&|slot| to_answer(slot) && !slot.kept);
+        let tells = count(&|slot| to_answer(slot) && slot.kept);
         let agains = count(&|slot| slot.state == ItemIn::Failing);
         let skips = count(&|slot| slot.skip && slot.state == ItemIn::Verified);
         let resets = count(&|slot| slot.reset);
         assert_eq!(
-            (self.whole, self.accepts, self.agains, self.skips, self.resets),
-            (whole, accepts, agains, skips, resets),
+            (self.whole, self.accepts, self.tells, self.agains, self.skips, self.resets),
+            (whole, accepts, tells, agains, skips, resets),
             "counts are what is counted"
         );
         let offer_bytes: u32 = self.slots.iter().map(|slot| u32::from(slot.offer_len)).sum();

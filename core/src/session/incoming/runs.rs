@@ -15,6 +15,11 @@ pub(super) struct Runs {
 }
 
 impl Runs {
+    /// Everything before `frontier` has come, and nothing behind it.
+    pub(super) const fn from(frontier: u64) -> Self {
+        Self { frontier, open: Vec::new() }
+    }
+
     /// Takes `len` bytes at `offset` of an item of `size` bytes; `false` if they do not belong there:
     /// outside the item, there already, not next in their run, across the end of a run, or too far ahead.
     pub(super) fn take(&mut self, offset: u64, len: u64, size: u64) -> bool {

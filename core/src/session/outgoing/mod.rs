@@ -353,26 +353,11 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
         if !self.in_window(id) {
             return Err(wrong);
         }
-        let first = self.slot(id).state == ItemOut::Offered;
         let at = usize::from(self.slot(id).open);
         let Some(open) = self.open.get_mut(at).and_then(Option::as_mut) else { return Err(wrong) };
-        if first {
-            if offset > open.known
-                || offset > 0 && (open.stream || !offset.is_multiple_of(RUN_LEN) && offset != open.size)
-            {
-                return Err(wrong);
-            }
-            (open.assigned, open.read, open.accepted) = (offset, offset, offset);
-            let whole = offset == open.size;
-            self.on(id, Input::Accept).ok_or(wrong)?;
-            if whole {
-                // All its bytes came before the connection was lost; its end did not.
-                self.slot(id).lane = self.any_lane();
-                self.close(id, reports);
-            } else {
-                self.ready.push_back(id).expect("open items are bounded by its capacity");
-            }
-            return Ok(());
+        if self.slots[id.0 as usize % WINDOW].state == ItemOut::Offered {
+            let known = open.known;
+            return self.begin_at(id, offset, known, wrong, reports);
         }
         // Word of an earlier attempt, or of bytes long read, changes little.
         let reading = self.slot(id).state == ItemOut::Reading;
@@ -382,6 +367,49 @@ impl<const LANES: usize, const WINDOW: usize> Outgoing<LANES, WINDOW> {
         }
         open.accepted = open.accepted.max(offset);
         self.on(id, Input::Accept).ok_or(wrong).map(drop)
+    }
+
+    /// The joiner kept everything before `offset` from an earlier run, and has said its checksum.
+    pub(super) fn kept(
+        &mut self,
+        id: ItemId,
+        offset: u64,
+        reports: &mut Reports,
+    ) -> Result<(), SessionError> {
+        let wrong = misbehaved(Kind::Kept, id);
+        let offered = self.in_window(id) && self.slot(id).state == ItemOut::Offered;
+        // Who holds nothing from before has nothing to keep.
+        if !offered || offset == 0 || self.terms.fresh {
+            return Err(wrong);
+        }
+        self.begin_at(id, offset, u64::MAX, wrong, reports)
+    }
+
+    /// The item's content is sent from `offset` on, which is at most `limit`.
+    fn begin_at(
+        &mut self,
+        id: ItemId,
+        offset: u64,
+        limit: u64,
+        wrong: SessionError,
+        reports: &mut Reports,
+    ) -> Result<(), SessionError> {
+        let Some(open) = self.open_of(id) else { return Err(wrong) };
+        let on_grid = offset == 0 || !open.stream && (offset.is_multiple_of(RUN_LEN) || offset == open.size);
+        if offset > limit.min(open.size) || !on_grid {
+            return Err(wrong);
+        }
+        (open.assigned, open.read, open.accepted) = (offset, offset, offset);
+        let whole = offset == open.size;
+        self.on(id, Input::Accept).ok_or(wrong)?;
+        if whole {
+            // All its bytes are there already; its end is not.
+            self.slot(id).lane = self.any_lane();
+            self.close(id, reports);
+        } else {
+            self.ready.push_back(id).expect("open items are bounded by its capacity");
+        }
+        Ok(())
     }
 
     /// The joiner has the item already.

@@ -27,7 +27,7 @@ pub(super) fn start(lane: Lane, ops: Receiver<DiskOp>, queue: &Queue, threads: &
             let written = write_all_at(&file, &bytes, offset);
             drop(bytes);
             let report = match written {
-                Ok(()) => Report::Written { id, file },
+                Ok(()) => Report::Written { id, file, offset },
                 Err(error) => Report::WriteFailed { id, file, error },
             };
             queue.send(Message::FromSink(report));

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use longhaul_core::id::ItemId;
-use longhaul_core::integrity::{Checksum, Integrity};
+use longhaul_core::integrity::{Checksum, Integrity, Prefix};
 use longhaul_core::wire::APP_REPLY_MAX;
 use longhaul_state::item::Item;
 use longhaul_state::pool::Share;
 use longhaul_state::root::{LINK_SET_BYTES, RootBuilder, RootError};
-use longhaul_state::sink::{Sink, SinkError, SinkErrorKind};
+use longhaul_state::sink::{Agreed, Kept, Sink, SinkError, SinkErrorKind};
 use longhaul_state::source::{Progress, Survey};
 use longhaul_state::transfer::Control;
 
@@ -32,6 +32,7 @@ pub(super) enum SinkOp {
     Finish { id: ItemId, item: Item, size: u64, checksum: Checksum },
     Put { id: ItemId, item: Item, pieces: Vec<Bytes>, size: u64, checksum: Checksum },
     Discard { id: ItemId },
+    Checkpoint { parts: Vec<(ItemId, Prefix)> },
     SumUp,
     Sync,
     Publish,
@@ -44,11 +45,13 @@ pub(super) struct Lander {
 }
 
 impl Lander {
-    pub(super) fn start(sink: Box<dyn Sink>, shared: &Shared) -> Self {
+    pub(super) fn start(sink: Box<dyn Sink>, holds: bool, shared: &Shared) -> Self {
         let (ops, receiver) = channel();
         let failed = Arc::new(AtomicBool::new(false));
         let mut thread = SinkThread {
             sink,
+            holds,
+            integrity: Integrity::None,
             root: RootBuilder::new(Integrity::None),
             queue: shared.queue.clone(),
             share: shared.share.clone(),
@@ -77,6 +80,9 @@ impl Lander {
 
 struct SinkThread {
     sink: Box<dyn Sink>,
+    /// An earlier run has left something.
+    holds: bool,
+    integrity: Integrity,
     root: RootBuilder,
     queue: Queue,
     share: Share,
@@ -147,20 +153,32 @@ impl SinkThread {
         let report = match op {
             SinkOp::Begin { survey, integrity } => {
                 self.root = RootBuilder::new(integrity);
+                self.integrity = integrity;
                 self.sink.begin(&survey)?;
                 Report::Begun
             }
-            SinkOp::Open { id, item } => Report::Opened { id, place: self.sink.open(id, &item)? },
+            SinkOp::Open { id, item } => match self.reopen(id, &item)? {
+                Some(Kept { place, content }) => Report::Opened { id, place, kept: Some(content) },
+                None => Report::Opened { id, place: self.sink.open(id, &item)?, kept: None },
+            },
+            SinkOp::Checkpoint { parts } => {
+                if let Some(sink) = self.sink.resuming() {
+                    sink.checkpoint(&parts)?;
+                }
+                Report::Checkpointed
+            }
             SinkOp::Write { id, offset, bytes } => return self.sink.write(id, offset, &bytes),
             SinkOp::Hole { id, offset, len } => return self.sink.hole(id, offset, len),
             SinkOp::Finish { id, item, size, checksum } => {
                 self.sink.finish(id, size)?;
+                self.vouch(&item, &checksum)?;
                 self.sum(id, &item, size, &checksum)?;
                 landed.push(id);
                 return Ok(());
             }
             SinkOp::Put { id, item, pieces, size, checksum } => {
                 self.put(id, &item, &pieces)?;
+                self.vouch(&item, &checksum)?;
                 self.sum(id, &item, size, &checksum)?;
                 landed.push(id);
                 return Ok(());
@@ -173,6 +191,10 @@ impl SinkThread {
             SinkOp::Sync => {
                 let progress = SyncProgress { thread: (&self.queue, &self.control), told: AtomicU64::new(0) };
                 self.sink.sync(&progress)?;
+                let ((items, bytes), root) = (self.root.totals(), self.root.finish());
+                if let Some(sink) = self.sink.resuming() {
+                    sink.agreed(Agreed { items, bytes, root });
+                }
                 Report::Synced { caveat: self.sink.caveat() }
             }
             SinkOp::Publish => {
@@ -186,6 +208,19 @@ impl SinkThread {
         self.report(landed);
         self.queue.send(Message::FromSink(report));
         Ok(())
+    }
+
+    /// What an earlier run left of an item.
+    fn reopen(&mut self, id: ItemId, item: &Item) -> Result<Option<Kept>, SinkError> {
+        let integrity = self.integrity;
+        match self.sink.resuming() {
+            Some(sink) if self.holds => sink.reopen(id, item, integrity),
+            _ => Ok(None),
+        }
+    }
+
+    fn vouch(&mut self, item: &Item, checksum: &Checksum) -> Result<(), SinkError> {
+        self.sink.resuming().map_or(Ok(()), |sink| sink.vouch(item, checksum))
     }
 
     fn put(&mut self, id: ItemId, item: &Item, pieces: &[Bytes]) -> Result<(), SinkError> {

@@ -1,11 +1,14 @@
 //! The landing machine: the order of durability, written once.
 
+mod journaling;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use longhaul_core::id::ItemId;
-use longhaul_core::item::Timestamp;
+use longhaul_core::item::{Timestamp, Version};
 
+use self::journaling::Journaling;
 use super::dirty::Dirty;
 use super::{Destination, FileOp, Leftover, OpError, OpId, OpReply, Probed, Rename, Space};
 use crate::item::{Item, Name, What};
@@ -29,6 +32,8 @@ pub struct LandingOptions {
     pub replace: bool,
     /// Symbolic links that lead out of the state.
     pub links: LinksPolicy,
+    /// A journal is kept, and what an earlier process has left is gone on with.
+    pub resume: bool,
 }
 
 /// Where a landing is.
@@ -95,14 +100,17 @@ pub struct Landing {
     root_came: bool,
     /// The permission bits that the root gets once it is published, if it can't be moved with them.
     root_mode: Option<u16>,
+    journaling: Journaling,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
     None,
     Preflight,
+    Recover,
     Begin,
     Item,
+    Checkpoint,
     Sync,
     Publish,
     CleanUp,
@@ -115,6 +123,28 @@ struct OpenFile {
     mode: u16,
     mtime: Option<Timestamp>,
     linked: bool,
+    /// None: it is a stream.
+    size: Option<u64>,
+    version: Version,
+    inode: Option<u64>,
+}
+
+impl OpenFile {
+    fn new(item: &Item) -> Self {
+        let (size, linked) = match item.what {
+            What::File { size, linked, .. } => (Some(size), linked),
+            _ => (None, false),
+        };
+        Self {
+            name: item.name.clone(),
+            mode: item.mode,
+            mtime: mtime(item),
+            linked,
+            size,
+            version: item.version,
+            inode: None,
+        }
+    }
 }
 
 impl Landing {
@@ -141,6 +171,7 @@ impl Landing {
             link_sets: 0,
             root_came: false,
             root_mode: None,
+            journaling: Journaling::default(),
         }
     }
 
@@ -169,10 +200,15 @@ impl Landing {
             return;
         }
         self.survey = *survey;
-        self.queue.extend([FileOp::Inspect, FileOp::MeasureSpace, FileOp::Lock, FileOp::Sweep]);
-        self.queue.push_back(FileOp::MakeStaging);
-        if !self.is_small() {
-            self.queue.push_back(FileOp::SyncParent);
+        self.queue.push_back(FileOp::Inspect);
+        if self.options.resume && !self.is_small() {
+            // What the journal says decides what comes before staging is made, and what is needed still.
+            self.queue.extend([FileOp::Lock, FileOp::LoadJournal, FileOp::MeasureSpace]);
+        } else {
+            self.queue.extend([FileOp::MeasureSpace, FileOp::Lock, FileOp::Sweep, FileOp::MakeStaging]);
+            if !self.is_small() {
+                self.queue.push_back(FileOp::SyncParent);
+            }
         }
         if survey.shape == Shape::Directory {
             self.queue.push_back(FileOp::MakeStagedRoot);
@@ -193,15 +229,15 @@ impl Landing {
             return;
         }
         let name = item.name.clone();
-        let (size, linked, sparse) = match item.what {
-            What::File { size, linked, sparse } => (size, linked, sparse),
-            _ => (0, false, true),
+        let (size, sparse) = match item.what {
+            What::File { size, sparse, .. } => (size, sparse),
+            _ => (0, true),
         };
         self.queue.push_back(FileOp::CreateFile { id, name: name.clone() });
         if size >= RESERVE_FROM {
             self.queue.push_back(FileOp::Reserve { id, name: name.clone(), len: size, sparse });
         }
-        self.open.insert(id, OpenFile { name, mode: item.mode, mtime: mtime(item), linked });
+        self.open.insert(id, OpenFile::new(item));
     }
 
     /// Completes an open file of `len` bytes.
@@ -210,7 +246,7 @@ impl Landing {
             return;
         }
         self.state = LandingState::Receiving;
-        let Some(OpenFile { name, mode, mtime, linked }) = self.open.get(&id) else {
+        let Some(OpenFile { name, mode, mtime, linked, .. }) = self.open.get(&id) else {
             self.reject(&Name::root(), misuse("finish", "this item is not open"));
             return;
         };
@@ -228,7 +264,10 @@ impl Landing {
         }
         self.state = LandingState::Receiving;
         match self.open.remove(&id) {
-            Some(file) => self.queue.push_back(FileOp::RemoveFile { id, name: file.name }),
+            Some(file) => {
+                self.forget(&file.name);
+                self.queue.push_back(FileOp::RemoveFile { id, name: file.name });
+            }
             None => self.reject(&Name::root(), misuse("discard", "this item is not open")),
         }
     }
@@ -282,6 +321,7 @@ impl Landing {
             self.queue.extend(directories.into_iter().map(|name| FileOp::SyncDirectory { name }));
         }
         self.queue.push_back(FileOp::SyncStaging);
+        self.mark_all();
     }
 
     /// Publishes what is durable, in one step.
@@ -300,6 +340,7 @@ impl Landing {
             _ if self.probed.is_some_and(|probed| !probed.no_replace) => self.without_flags(),
             _ => Rename::NoReplace,
         };
+        self.record_ready();
         self.queue.push_back(FileOp::Publish { how });
         if let Some(mode) = self.root_mode {
             self.queue.push_back(FileOp::SettleRoot { mode });
@@ -316,13 +357,17 @@ impl Landing {
             Destination::Directory(inode) => Leftover::Old(inode),
             _ => Leftover::Nothing,
         };
-        self.queue.extend([FileOp::RemoveStaging { leftover }, FileOp::Unlock]);
+        self.queue.push_back(FileOp::RemoveStaging { leftover });
+        if self.journaling.on {
+            self.queue.push_back(FileOp::RemoveJournal);
+        }
+        self.queue.push_back(FileOp::Unlock);
         if !self.is_small() {
             self.queue.push_back(FileOp::SyncParent);
         }
     }
 
-    /// Gives up: nothing is published, staging is removed.
+    /// Gives up: nothing is published. Staging is removed, unless the journal claims something of it.
     pub fn abort(&mut self) {
         self.queue.clear();
         self.error = None;
@@ -332,7 +377,14 @@ impl Landing {
             return;
         }
         if self.locked {
-            self.queue.push_back(FileOp::RemoveStaging { leftover: Leftover::Staged });
+            if self.leaves_staging() {
+                self.queue.push_back(FileOp::LeaveStaging);
+            } else {
+                self.queue.push_back(FileOp::RemoveStaging { leftover: Leftover::Staged });
+                if self.journaling.on {
+                    self.queue.push_back(FileOp::RemoveJournal);
+                }
+            }
             self.queue.push_back(FileOp::Unlock);
         }
         self.fail_with(SinkError::whole(SinkErrorKind::Stopped));
@@ -454,12 +506,17 @@ impl Landing {
             (FileOp::Probe, OpReply::Probed(probed)) => self.probed(probed),
             (FileOp::Lock, _) => self.locked = true,
             (FileOp::Unlock, _) => self.locked = false,
-            (FileOp::FinishFile { id, .. }, _) => {
+            (op @ FileOp::FinishFile { id, .. }, reply) => {
                 if let Some(file) = self.open.remove(&id) {
                     self.wrote_file(&file.name);
                 }
+                self.journaled(op, reply);
             }
-            (FileOp::PutFile { name, .. }, _) => self.wrote_file(&name),
+            (FileOp::PutFile { name, .. }, reply) => {
+                self.wrote_file(&name);
+                let op = FileOp::PutFile { name, mode: 0, mtime: None, sync: false };
+                self.journaled(op, reply);
+            }
             (FileOp::RemoveFile { name, .. }, _) => self.dirty.forget_file(&name),
             (FileOp::MakeParents { name }, _) => self.dirty.parents_of(&name),
             (FileOp::FinishDirectory { name, .. }, _) => {
@@ -472,7 +529,7 @@ impl Landing {
             (FileOp::KeepLink { .. }, _) => self.link_sets += 1,
             // From here to the parent's fsync nobody knows what a crash would leave.
             (FileOp::Publish { .. }, _) => self.state = LandingState::InDoubt,
-            _ => {}
+            (op, reply) => self.journaled(op, reply),
         }
     }
 
@@ -486,10 +543,13 @@ impl Landing {
     fn settle(&mut self) {
         self.state = match self.request {
             Request::Preflight => LandingState::Checked,
+            Request::Recover if self.recovered().is_some() => LandingState::Published,
             Request::Begin | Request::Item => LandingState::Receiving,
             Request::Sync => LandingState::Durable,
             Request::Publish => LandingState::Published,
-            Request::None | Request::CleanUp | Request::Abort => self.state,
+            Request::None | Request::Recover | Request::Checkpoint | Request::CleanUp | Request::Abort => {
+                self.state
+            }
         };
     }
 
@@ -502,7 +562,7 @@ impl Landing {
         let had_parents = std::mem::take(&mut self.parents_made);
         let kind = match &error {
             OpError::Io(error) => error.kind(),
-            OpError::Held(_) | OpError::Durability(_) => io::ErrorKind::Other,
+            OpError::Held(_) | OpError::Journal(_) | OpError::Durability(_) => io::ErrorKind::Other,
         };
         if self.request == Request::Item {
             let in_directory =
@@ -519,6 +579,11 @@ impl Landing {
             // Its own mode keeps us from opening it again: one sync of all needs no open.
             self.queue.clear();
             self.queue.extend([FileOp::SyncTree, FileOp::SyncStaging]);
+            return;
+        } else if let (FileOp::KeepStaged { .. }, io::ErrorKind::NotFound) = (&op, kind) {
+            // The journal alone was left: there is nothing to go on from.
+            self.queue.retain(|op| !matches!(op, FileOp::BeginRun { .. }));
+            self.start_over();
             return;
         } else if let (FileOp::Publish { how: Rename::NoReplace }, io::ErrorKind::Unsupported) = (&op, kind) {
             self.queue.push_front(FileOp::Publish { how: self.without_flags() });
@@ -553,6 +618,10 @@ impl Landing {
 
     fn inspected(&mut self, destination: Destination) {
         self.destination = destination;
+        // What was published stands there rightly.
+        if self.request == Request::Recover {
+            return;
+        }
         let is_directory_state = self.survey.shape == Shape::Directory;
         // Before the survey the shape is not known.
         let known = self.request == Request::Begin;
@@ -588,11 +657,14 @@ impl Landing {
 
     fn measured(&mut self, space: Space) {
         self.space = Some(space);
-        let need = self.survey.allocated.saturating_add(self.survey.allocated / RESERVE);
+        let (bytes, files) = self.already();
+        let need = self.survey.allocated.saturating_sub(bytes);
+        let need = need.saturating_add(need / RESERVE);
+        let items = self.survey.items.saturating_sub(files);
         if let Some(have) = space.free_bytes.filter(|have| *have < need) {
             self.refuse(Some(SinkErrorKind::NoSpace { need: Some(need), have: Some(have) }));
-        } else if let Some(have) = space.free_inodes.filter(|have| *have < self.survey.items) {
-            self.refuse(Some(SinkErrorKind::NoInodes { need: self.survey.items, have }));
+        } else if let Some(have) = space.free_inodes.filter(|have| *have < items) {
+            self.refuse(Some(SinkErrorKind::NoInodes { need: items, have }));
         }
     }
 
@@ -637,6 +709,7 @@ fn explain(op: &FileOp, error: OpError) -> SinkError {
     let name = op.name();
     let error = match error {
         OpError::Held(who) => return SinkError::whole(SinkErrorKind::Held(who)),
+        OpError::Journal(error) => return SinkError::whole(SinkErrorKind::Journal(error.to_string())),
         OpError::Durability(error) => return SinkError::item(name, SinkErrorKind::Durability(error)),
         OpError::Io(error) => error,
     };
@@ -646,7 +719,12 @@ fn explain(op: &FileOp, error: OpError) -> SinkError {
             | FileOp::SyncDirectory { .. }
             | FileOp::SyncTree
             | FileOp::SyncStaging
-            | FileOp::SyncParent,
+            | FileOp::SyncParent
+            | FileOp::StartSync
+            | FileOp::PollSync
+            | FileOp::Mark { .. }
+            | FileOp::BeginRun { .. }
+            | FileOp::RecordReady { .. },
             _,
         ) => SinkErrorKind::Durability(error),
         (FileOp::Publish { .. }, io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty) => {
