@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Receive(Receive),
     /// Prints the root of the state at PATH; says where it differs from OTHER or from a receipt
     Verify(Verify),
+    /// Shows, or gives up, what interrupted transfers have left for the next one
+    Staging(StagingArgs),
     /// Makes a state, serves it, fetches it over loopback, verifies it, and cleans up
     Demo(Demo),
     /// Prints the completions for a shell
@@ -152,6 +154,49 @@ pub(crate) struct Verify {
     pub(crate) hard_links: HardLinksArg,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct StagingArgs {
+    #[command(subcommand)]
+    pub(crate) command: StagingCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StagingCommand {
+    /// Lists what is staged in a directory, the one that holds the destinations
+    List {
+        /// The directory
+        #[arg(value_name = "DIR", default_value = ".")]
+        directory: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Shows what is staged for a destination
+    Show {
+        /// The destination, or its staging directory
+        #[arg(value_name = "DEST")]
+        destination: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Gives up what is staged for a destination: the next transfer begins anew
+    Discard {
+        /// The destination, or its staging directory
+        #[arg(value_name = "DEST")]
+        destination: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+impl StagingCommand {
+    pub(crate) const fn common(&self) -> &Common {
+        match self {
+            Self::List { common, .. } | Self::Show { common, .. } | Self::Discard { common, .. } => common,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ mod progress;
 mod push;
 mod service;
 mod signals;
+mod staging;
 mod verify;
 mod words;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Push(args) => &args.common,
         Command::Receive(args) => &args.common,
         Command::Verify(args) => &args.common,
+        Command::Staging(args) => args.command.common(),
         Command::Demo(args) => &args.common,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "longhaul", &mut io::stdout());
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Push(args) => push::run(args, &output).map(|()| 0),
         Command::Receive(args) => service::receive(args, &output).map(|()| 0),
         Command::Verify(args) => verify::run(args, &output),
+        Command::Staging(args) => staging::run(args, &output).map(|()| 0),
         Command::Demo(args) => demo::run(args, &output).map(|()| 0),
         Command::Completions { .. } => Ok(0),
     });

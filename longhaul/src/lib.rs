@@ -108,6 +108,8 @@ pub use longhaul_state::{Content, Item, LinksPolicy, Piece, Place, Sink, Source,
 
 /// The parts that sources and sinks of one's own are made of, and those that come with longhaul.
 pub mod state {
+    pub use longhaul_state::landing::Staging;
+    pub use longhaul_state::landing::journal;
     pub use longhaul_state::sink::{
         DirectorySink, DirectorySinkOptions, DiscardSink, MemorySink, Published, SinkError, SinkErrorKind,
         StreamSink,

@@ -24,13 +24,15 @@ impl Prefix {
     /// `None` if `sums` can't be those of so many bytes.
     #[must_use]
     pub fn new(integrity: Integrity, offset: u64, sums: &[u8]) -> Option<Self> {
-        let on_grid = offset > 0 && offset.is_multiple_of(RUN_LEN);
+        if offset == 0 || !offset.is_multiple_of(RUN_LEN) {
+            return None;
+        }
         let len = match integrity {
             Integrity::None => 0,
             Integrity::Crc32c => 4,
             Integrity::Blake3 => 32 * subtrees(offset / RUN_LEN),
         };
-        if !on_grid || sums.len() != len {
+        if sums.len() != len {
             return None;
         }
         Some(Self { integrity, offset, sums: Vec::from_slice(sums).ok()? })

@@ -28,6 +28,7 @@ mod portable;
 
 mod site;
 mod site_journal;
+mod staging;
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
 mod writeback;
 
@@ -42,6 +43,7 @@ pub use op::{Destination, FileOp, Leftover, OpError, OpId, OpReply, Probed, Rena
 
 pub use portable::PortableExecutor;
 pub use site::Site;
+pub use staging::Staging;
 
 /// The executor of this platform.
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]

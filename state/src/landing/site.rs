@@ -164,19 +164,14 @@ impl Site {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    let mut holder = String::new();
-                    // What can't be read leaves the holder unnamed.
-                    let _ = file.take(256).read_to_string(&mut holder);
-                    let holder = holder.trim();
+                    let holder = holder_of(file);
                     // A process that was killed holds it until the kernel has ended its last call.
-                    if is_dying(holder) && !patience.is_zero() {
+                    if is_dying(&holder) && !patience.is_zero() {
                         thread::sleep(DYING_LOOK);
                         patience = patience.saturating_sub(DYING_LOOK);
                         continue;
                     }
-                    return Err(OpError::Held(
-                        if holder.is_empty() { "another process" } else { holder }.into(),
-                    ));
+                    return Err(OpError::Held(holder));
                 }
                 Err(TryLockError::Error(error)) => return Err(error.into()),
             }
@@ -191,6 +186,20 @@ impl Site {
             writeln!(file, "process {}, since {start} (seconds of 1970)", process::id())?;
             self.lock = Some(file);
             return Ok(());
+        }
+    }
+
+    /// Who holds the lock, if anybody does: [`OpError::Held`]. It is not taken.
+    pub(super) fn look_at_lock(&self) -> Result<(), OpError> {
+        let file = match File::open(self.lock_path()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => Err(OpError::Held(holder_of(file))),
+            Err(TryLockError::Error(error)) => Err(error.into()),
         }
     }
 
@@ -315,6 +324,15 @@ impl Site {
 /// The name, in staging, of what an earlier run staged.
 pub(super) fn kept_name(run: u32) -> String {
     format!("kept.{run}")
+}
+
+/// Who wrote into the lock that it has it.
+fn holder_of(lock: File) -> String {
+    let mut holder = String::new();
+    // What can't be read leaves the holder unnamed.
+    let _ = lock.take(256).read_to_string(&mut holder);
+    let holder = holder.trim();
+    if holder.is_empty() { "another process".into() } else { holder.into() }
 }
 
 /// Whether the process that a lock names was killed, and is not gone yet.

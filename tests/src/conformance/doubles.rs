@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use longhaul_core::id::ItemId;
 use longhaul_state::Item;
-use longhaul_state::sink::{Place, Sink, SinkError};
+use longhaul_state::sink::{Place, Resume, Sink, SinkError};
 use longhaul_state::source::{Content, Piece, Progress, Source, SourceError, Survey, Walk};
 
 /// A step of a source's life.
@@ -169,6 +169,10 @@ impl<S: Sink> Sink for MeddledSink<S> {
 
     fn abort(&mut self) {
         self.sink.abort();
+    }
+
+    fn resuming(&mut self) -> Option<&mut dyn Resume> {
+        self.sink.resuming()
     }
 
     fn caveat(&self) -> Option<&'static str> {

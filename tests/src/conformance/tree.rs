@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use longhaul_core::integrity::{Integrity, Root, crc32c_combine};
+use longhaul_state::landing::Staging;
 use tempfile::TempDir;
 
 /// A directory for one case: the source, and the destination in a home of its own.
@@ -57,7 +58,7 @@ impl Scratch {
         self.home().join("DEST")
     }
 
-    /// The names beside and including the destination.
+    /// The names beside and including the destination, but for what a later run goes on with.
     ///
     /// # Panics
     /// If it can't be read.
@@ -66,6 +67,12 @@ impl Scratch {
         let entries = fs::read_dir(self.home()).expect("home is there");
         let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("a name").file_name();
         let mut names: Vec<_> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
+        // What a later run goes on with is no residue: all of it, and only if its journal claims something.
+        let kept = Staging::of(&self.destination()).expect("home can be read");
+        let claims = |staging: &Staging| matches!(&staging.journal, Ok(Some(journal)) if journal.bytes > 0);
+        if kept.is_some_and(|staging| claims(&staging) && staging.path.is_dir() && staging.held.is_none()) {
+            names.retain(|name| !matches!(name.as_str(), ".DEST.longhaul" | ".DEST.longhaul.journal"));
+        }
         names.sort();
         names
     }

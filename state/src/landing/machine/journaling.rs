@@ -18,7 +18,9 @@ pub(super) struct Journaling {
     run: u32,
     /// What earlier runs claim.
     kept: Option<Loaded>,
-    /// Something is claimed, by this run or an earlier one.
+    /// This run has appended a claim.
+    appended: bool,
+    /// Something is claimed and counts, of this run or an earlier one.
     claims: bool,
     /// A sync was begun: what the journal claims up to here will be durable.
     syncing: Option<u64>,
@@ -183,7 +185,10 @@ impl Landing {
                 let covers = journaling.syncing.take();
                 self.queue.push_back(FileOp::Mark { covers });
             }
-            (FileOp::Mark { .. }, _) => journaling.claims = true,
+            (FileOp::Record(record), _) => {
+                journaling.appended |= matches!(*record, Record::Claim(_));
+            }
+            (FileOp::Mark { .. }, _) => journaling.claims |= journaling.appended,
             (FileOp::Identify, OpReply::Identities { destination, staged }) => {
                 self.identified(destination, staged);
             }
