@@ -159,8 +159,12 @@ impl Site {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
             #[cfg(all(target_os = "linux", not(longhaul_portable)))]
-            options.custom_flags(nix::libc::O_NOFOLLOW);
+            options.custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
             let mut file = options.open(&path)?;
+            if !file.metadata()?.is_file() {
+                let what = "something that is no lock has its name";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
+            }
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {

@@ -332,3 +332,203 @@ fn read_header(store: &impl Store) -> Result<u64, JournalError> {
         theirs => Err(JournalError::Version(theirs)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use longhaul_core::integrity::Checksum;
+    use longhaul_core::item::Version;
+
+    use super::super::record::Run;
+    use super::*;
+
+    impl Store for Vec<u8> {
+        fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+            let there = self.get(offset as usize..).unwrap_or_default();
+            let len = there.len().min(bytes.len());
+            bytes[..len].copy_from_slice(&there[..len]);
+            Ok(len)
+        }
+
+        fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+            let end = offset as usize + bytes.len();
+            self.resize(self.len().max(end), 0);
+            self[offset as usize..end].copy_from_slice(bytes);
+            Ok(())
+        }
+
+        fn set_len(&mut self, len: u64) -> io::Result<()> {
+            self.resize(len as usize, 0);
+            Ok(())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    const NONCE: u64 = 7;
+
+    fn run(number: u32) -> Record {
+        Record::Run(Run { number, since: 1 })
+    }
+
+    fn name(n: u32) -> Name {
+        Name::new(format!("dir/{n}").into_bytes()).unwrap()
+    }
+
+    fn claim(n: u32) -> Record {
+        let content = Content::Whole(Checksum::Crc32c(n));
+        let version = Version::new(&[1]).unwrap();
+        Record::Claim(Claim { name: name(n), size: 10, version, inode: n.into(), run: 1, content })
+    }
+
+    /// The journal of these records, and where each ends.
+    fn journal(records: &[Record]) -> (Vec<u8>, Vec<u64>) {
+        let mut journal = JournalFile::create(Vec::new(), NONCE).unwrap();
+        let ends = records.iter().map(|record| {
+            journal.append(record).unwrap();
+            journal.len()
+        });
+        let ends = ends.collect();
+        journal.sync().unwrap();
+        (journal.store, ends)
+    }
+
+    fn marked(records: &mut Vec<Record>) {
+        let (store, _) = journal(records);
+        records.push(Record::Mark(store.len() as u64));
+    }
+
+    /// What a later process finds claimed among the first `names`.
+    fn found(store: Vec<u8>, names: u32) -> Result<Vec<u32>, JournalError> {
+        let (mut journal, loaded) = JournalFile::open(store)?;
+        journal.build_index(Vec::new())?;
+        let found: Vec<u32> = (0..names).filter(|&n| journal.find(&name(n)).unwrap().is_some()).collect();
+        assert_eq!(found.len() as u64, loaded.files);
+        Ok(found)
+    }
+
+    #[test]
+    fn claims_count_from_the_mark_that_covers_them_on() {
+        let mut records = vec![run(1), claim(0)];
+        assert_eq!(found(journal(&records).0, 9).unwrap(), [0; 0], "no mark");
+        marked(&mut records);
+        records.push(claim(1));
+        assert_eq!(found(journal(&records).0, 9).unwrap(), [0], "behind the mark");
+        let covers = journal(&records).0.len() as u64;
+        records.extend([claim(2), Record::Mark(covers)]);
+        assert_eq!(found(journal(&records).0, 9).unwrap(), [0, 1], "appended while the sync was under way");
+    }
+
+    #[test]
+    fn what_one_run_did_not_mark_no_later_run_makes_true() {
+        let mut records = vec![run(1), claim(0)];
+        marked(&mut records);
+        let covers = journal(&records).0.len() as u64;
+        records.extend([claim(1), Record::Mark(covers), run(2), claim(2)]);
+        marked(&mut records);
+        assert_eq!(found(journal(&records).0, 9).unwrap(), [0, 2]);
+    }
+
+    #[test]
+    fn the_last_word_about_a_name_counts() {
+        let mut records = vec![run(1), claim(0), claim(1), Record::Forget(name(0))];
+        marked(&mut records);
+        let (mut journal, _) = JournalFile::open(journal(&records).0).unwrap();
+        journal.build_index(Vec::new()).unwrap();
+        assert_eq!(journal.find(&name(0)).unwrap(), None);
+        assert!(journal.find(&name(1)).unwrap().is_some());
+    }
+
+    // Catalogue: F32, B66
+    #[test]
+    fn a_journal_that_is_cut_anywhere_claims_what_its_last_whole_mark_covers() {
+        let mut records = vec![run(1), claim(0), claim(1)];
+        marked(&mut records);
+        records.extend([claim(2), claim(3)]);
+        marked(&mut records);
+        let (store, ends) = journal(&records);
+        for cut in 0..=store.len() {
+            let expected: &[u32] = match cut as u64 {
+                cut if cut >= ends[6] => &[0, 1, 2, 3],
+                cut if cut >= ends[3] => &[0, 1],
+                _ => &[],
+            };
+            for tail in [&[][..], &[0; 100], &[0xff; 100]] {
+                let torn = [&store[..cut], tail].concat();
+                match found(torn, 9) {
+                    Ok(found) => assert_eq!(found, expected, "cut at {cut}"),
+                    Err(error) => {
+                        assert!(matches!(error, JournalError::NotAJournal) && cut < 24, "{cut}: {error}");
+                    }
+                }
+            }
+        }
+    }
+
+    // Catalogue: F32, B66
+    #[test]
+    fn a_journal_with_any_bit_flipped_claims_nothing_that_was_not_claimed() {
+        let mut records = vec![run(1), claim(0), claim(1)];
+        marked(&mut records);
+        records.push(claim(2));
+        marked(&mut records);
+        let (store, ends) = journal(&records);
+        for bit in 0..store.len() * 8 {
+            let mut flipped = store.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            match found(flipped, 9) {
+                Ok(found) => {
+                    let expected: &[u32] = if (bit / 8) as u64 >= ends[3] { &[0, 1] } else { &[] };
+                    assert_eq!(found, expected, "bit {bit}");
+                }
+                Err(error) => assert!(bit / 8 < 24, "bit {bit}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_torn_is_cut_off_and_the_journal_goes_on() {
+        let mut records = vec![run(1), claim(0)];
+        marked(&mut records);
+        let (mut store, _) = journal(&records);
+        let whole = store.len();
+        store.extend([9; 5]);
+        let (mut journal, loaded) = JournalFile::open(store).unwrap();
+        assert_eq!((loaded.cut, loaded.run, loaded.files, loaded.bytes), (5, 1, 1, 10));
+        assert_eq!(journal.len(), whole as u64);
+        journal.append(&run(2)).unwrap();
+        journal.append(&claim(1)).unwrap();
+        journal.append(&Record::Mark(journal.len())).unwrap();
+        journal.sync().unwrap();
+        assert_eq!(found(journal.store, 9).unwrap(), [0, 1]);
+    }
+
+    // Catalogue: B66
+    #[test]
+    fn records_of_another_journal_are_none() {
+        let mut records = vec![run(1), claim(0)];
+        marked(&mut records);
+        let (store, _) = journal(&records);
+        let other = JournalFile::create(Vec::new(), NONCE + 1).unwrap().store;
+        assert_eq!(found([&other[..], &store[24..]].concat(), 9).unwrap(), [0; 0]);
+    }
+
+    // Catalogue: F97, B66
+    #[test]
+    fn a_later_version_is_refused() {
+        let (mut store, _) = journal(&[run(1)]);
+        store[8] = 2;
+        let crc = longhaul_core::integrity::crc32c(&store[..20]);
+        store[20..24].copy_from_slice(&crc.to_le_bytes());
+        assert!(matches!(JournalFile::open(store), Err(JournalError::Version(2))));
+    }
+
+    #[test]
+    fn a_journal_longer_than_what_is_read_at_once_is_read_whole() {
+        let mut records = vec![run(1)];
+        records.extend((0..5000).map(claim));
+        marked(&mut records);
+        assert_eq!(found(journal(&records).0, 5000).unwrap(), (0..5000).collect::<Vec<_>>());
+    }
+}

@@ -585,6 +585,9 @@ impl Landing {
             self.queue.retain(|op| !matches!(op, FileOp::BeginRun { .. }));
             self.start_over();
             return;
+        } else if let (FileOp::OpenStaging, io::ErrorKind::NotFound) = (&op, kind) {
+            // It was published, and staging is cleared up already: the rest goes on.
+            return;
         } else if let (FileOp::Publish { how: Rename::NoReplace }, io::ErrorKind::Unsupported) = (&op, kind) {
             self.queue.push_front(FileOp::Publish { how: self.without_flags() });
             return;
