@@ -156,6 +156,10 @@ fn ends_at_every_step(old: Old, shape: Shape, deaths: &[usize]) {
             // Nothing was ready yet, or all was cleared up but for what no process holds any more.
             None => assert_eq!(scratch.shows(), shown, "{case}: nothing is touched"),
         }
+        // Where directories can't be exchanged, what is published is not replaced.
+        if cfg!(longhaul_portable) && scratch.shows() == "new" && shape == Shape::Directory {
+            continue;
+        }
         // Whatever was left, the same command comes to its end.
         assert!(Mortal::new(&scratch, usize::MAX).publish(shape), "{case}");
         assert_eq!((scratch.shows().as_str(), scratch.names()), ("new", vec!["to".to_owned()]), "{case}");

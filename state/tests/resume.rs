@@ -15,6 +15,9 @@ use longhaul_state::{Item, Place, Sink, What};
 
 const MIB: u64 = 1 << 20;
 
+/// What is done to a path, in words and in deed.
+type Meddling = (&'static str, fn(&Path));
+
 struct Scratch(tempfile::TempDir);
 
 impl Scratch {
@@ -199,7 +202,7 @@ fn what_changed_at_the_source_is_not_kept() {
 fn a_staged_file_that_is_not_what_was_claimed_is_not_kept() {
     let content = bytes(3000);
     let file = item("file", 3000, 1);
-    let meddlings: [(&str, fn(&Path)); 7] = [
+    let meddlings: [Meddling; 7] = [
         ("removed", |path| fs::remove_file(path).unwrap()),
         ("longer", |path| File::options().write(true).open(path).unwrap().set_len(3001).unwrap()),
         ("shorter", |path| File::options().write(true).open(path).unwrap().set_len(2999).unwrap()),
@@ -392,7 +395,7 @@ fn the_journal_of_a_later_version_is_left_alone() {
 // Catalogue: B70
 #[test]
 fn whatever_else_bears_the_name_of_lock_or_journal_is_refused() {
-    let plants: [(&str, fn(&Path)); 3] = [
+    let plants: [Meddling; 3] = [
         ("a symbolic link", |path| symlink("elsewhere", path).unwrap()),
         ("a directory", |path| fs::create_dir(path).unwrap()),
         ("a FIFO", |path| {

@@ -55,6 +55,9 @@ impl ItemFold {
     }
 
     /// A fold of what `prefix` is the checksum of.
+    ///
+    /// # Panics
+    /// Never: a prefix has the sums of its offset.
     #[must_use]
     pub fn from_prefix(prefix: &Prefix) -> Self {
         let mut fold = Self::new(prefix.integrity());

@@ -64,6 +64,9 @@ const fn subtrees(runs: u64) -> usize {
 
 impl Checksum {
     /// The checksum as sums on the wire and in a journal: nothing, 4 bytes little endian, or 32.
+    ///
+    /// # Panics
+    /// Never: it is at most 32 bytes.
     #[must_use]
     pub fn as_sums(&self) -> Vec<u8, 32> {
         let len = match self {

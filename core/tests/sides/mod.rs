@@ -129,9 +129,14 @@ pub(crate) fn sent(machine: &mut Machine, lane: u16) -> Vec<String> {
 
 /// A provider that streams on lanes 1 and 2.
 pub(crate) fn provider(items: u64) -> Machine {
+    provider_of(items, true)
+}
+
+/// The same, for a joiner that holds something of an earlier run unless it is `fresh`.
+pub(crate) fn provider_of(items: u64, fresh: bool) -> Machine {
     let mut machine = Machine::accept(config(Side::Provider, 1), &init(true), Instant::ZERO).unwrap();
     machine.handle_frame(Lane(0), T, &Frame::Prepare { requests: 1 }, at(1));
-    machine.handle_frame(Lane(0), T, &Frame::Request(request()), at(1));
+    machine.handle_frame(Lane(0), T, &Frame::Request(Request { fresh, ..request() }), at(1));
     assert_eq!(drain(&mut machine), [Command::Survey { task: T }]);
     let totals = Totals {
         shape: 0,
@@ -153,7 +158,12 @@ pub(crate) fn provider(items: u64) -> Machine {
 
 /// A joiner that streams on lanes 1 and 2.
 pub(crate) fn joiner(items: u64) -> Machine {
-    let mut machine = Machine::dial(config(Side::Joiner, 2), Instant::ZERO);
+    joiner_of(items, true)
+}
+
+/// The same; it holds something of an earlier run unless it is `fresh`.
+pub(crate) fn joiner_of(items: u64, fresh: bool) -> Machine {
+    let mut machine = Machine::dial(Config { fresh, ..config(Side::Joiner, 2) }, Instant::ZERO);
     machine.handle_frame(Lane(0), T, &Frame::Welcome(welcome()), at(1));
     assert_eq!(sent(&mut machine, 0), ["Init", "Prepare"]);
     assert_eq!(drain(&mut machine), [Command::Request { task: T }]);

@@ -267,6 +267,8 @@ pub enum OpReply {
         destination: Option<u64>,
         /// The staged state's, if there is one.
         staged: Option<u64>,
+        /// The staged state is a directory.
+        is_directory: bool,
     },
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use longhaul_core::integrity::crc32c;
 
 use super::journal::{Agreed, Ready};
-use super::{Destination, Leftover, OpError};
+use super::{Destination, Leftover, OpError, OpReply};
 
 /// The staged state's name inside staging.
 pub(super) const STATE: &str = "state";
@@ -266,19 +266,25 @@ impl Site {
     }
 
     /// The inodes of the destination and of the staged state.
-    pub(super) fn identify(&self) -> io::Result<(Option<u64>, Option<u64>)> {
-        let inode = |path: &Path| match fs::symlink_metadata(path) {
-            Ok(found) => Ok(Some(found.ino())),
+    pub(super) fn identify(&self) -> io::Result<OpReply> {
+        let look = |path: &Path| match fs::symlink_metadata(path) {
+            Ok(found) => Ok(Some(found)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         };
-        Ok((inode(&self.destination)?, inode(&self.staging_path().join(STATE))?))
+        let (destination, staged) = (look(&self.destination)?, look(&self.staging_path().join(STATE))?);
+        Ok(OpReply::Identities {
+            is_directory: staged.as_ref().is_some_and(Metadata::is_dir),
+            destination: destination.map(|found| found.ino()),
+            staged: staged.map(|found| found.ino()),
+        })
     }
 
     /// What is about to be published, by which a later process recognises it.
     pub(super) fn ready(&self, root_mode: Option<u16>, state: Agreed) -> io::Result<Ready> {
-        let (old, staged) = self.identify()?;
-        let staged = staged.ok_or(io::ErrorKind::NotFound)?;
+        let OpReply::Identities { destination: old, staged: Some(staged), .. } = self.identify()? else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         Ok(Ready { staged, old, root_mode, state })
     }
 

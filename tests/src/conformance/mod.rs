@@ -11,6 +11,7 @@
 pub mod doubles;
 pub mod endings;
 pub mod failures;
+pub mod keeping;
 pub mod resuming;
 pub mod states;
 pub mod tree;
@@ -350,6 +351,10 @@ macro_rules! conformance_cases {
             resuming::a_lost_data_lane_leaves_the_others_to_go_on
             resuming::the_last_data_lane_is_replaced_with_the_connection
             resuming::without_redial_a_lost_connection_is_an_error
+            keeping::what_is_durable_is_not_sent_again
+            keeping::what_changed_since_is_sent_anew_and_the_rest_is_kept
+            keeping::what_was_checked_otherwise_is_sent_again
+            keeping::what_was_changed_in_staging_is_sent_again
             words::what_applications_say_reaches_the_other_side
             words::a_part_of_a_state_by_its_id_and_selector
             words::what_is_refused_comes_with_a_reply

@@ -188,10 +188,7 @@ impl Executor {
                 disk.sync(root)?;
             }
             FileOp::RemoveStaging { leftover } => self.remove_staging(disk, *leftover)?,
-            FileOp::Unlock => {
-                disk.change(vec![(Disk::PARENT, self.lock_name(), None)]);
-                locks.0.remove(&self.destination);
-            }
+            FileOp::Unlock => self.unlock(disk, locks),
             // The simulation's landings keep no journal yet.
             _ => return Err(io::Error::from(io::ErrorKind::Unsupported).into()),
         }
@@ -339,6 +336,11 @@ impl Executor {
         };
         disk.change(vec![(staging, b"state"[..].into(), left), (Disk::PARENT, name, Some(new))]);
         Ok(())
+    }
+
+    fn unlock(&self, disk: &mut Disk, locks: &mut Locks) {
+        disk.change(vec![(Disk::PARENT, self.lock_name(), None)]);
+        locks.0.remove(&self.destination);
     }
 
     fn remove_staging(&mut self, disk: &mut Disk, leftover: Leftover) -> io::Result<()> {

@@ -8,6 +8,7 @@ use super::{Landing, LandingState, OpenFile, Request};
 use crate::item::{Item, Name, What};
 use crate::landing::journal::{Agreed, Claim, Content, Loaded, Ready, Record};
 use crate::landing::{Destination, FileOp, Leftover, OpReply, Rename};
+use crate::source::Shape;
 
 /// What the machine knows of its journal.
 #[derive(Debug, Default)]
@@ -189,7 +190,10 @@ impl Landing {
                 journaling.appended |= matches!(*record, Record::Claim(_));
             }
             (FileOp::Mark { .. }, _) => journaling.claims |= journaling.appended,
-            (FileOp::Identify, OpReply::Identities { destination, staged }) => {
+            (FileOp::Identify, OpReply::Identities { destination, staged, is_directory }) => {
+                if self.request == Request::Recover {
+                    self.survey.shape = if is_directory { Shape::Directory } else { Shape::File };
+                }
                 self.identified(destination, staged);
             }
             (FileOp::RemoveJournal, _) => journaling.on = false,

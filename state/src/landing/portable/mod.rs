@@ -3,6 +3,8 @@
 //! What it lacks: a sync of the whole tree (each file is synced when it is finished), the flags of
 //! rename, the reservation of blocks, and a way to ask for free space.
 
+mod keeping;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -17,8 +19,7 @@ use longhaul_core::id::ItemId;
 use super::attributes::{
     Attributes, INCOMPLETE, STICKY, check_fresh, complete_already, link_name, not_open, set_attributes,
 };
-use super::journal::{Claim, Content, Record};
-use super::site::{LINKS, STATE, Site, kept_name};
+use super::site::{LINKS, STATE, Site};
 use super::site_journal::SiteJournal;
 use super::{Executor, FileOp, OpError, OpReply, Probed, Rename, Space};
 use crate::item::Name;
@@ -103,38 +104,6 @@ impl PortableExecutor {
         Ok((path, file))
     }
 
-    /// Moves what earlier runs left of a file to its place, if it is what is claimed.
-    fn adopt(&mut self, id: ItemId, claim: &Claim, linked: bool) -> io::Result<OpReply> {
-        for run in (claim.run..self.run).rev() {
-            let kept = self.site.staging_path().join(kept_name(run));
-            let kept = match claim.name.is_root() {
-                true => kept,
-                false => kept.join(OsStr::from_bytes(claim.name.as_bytes())),
-            };
-            let Some(file) = open_kept(&kept, claim, linked)? else { continue };
-            let place = self.place(&claim.name)?;
-            match fs::symlink_metadata(&place) {
-                Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-            fs::rename(kept, place)?;
-            if claim.name.is_root() {
-                self.site.note_staged(claim.inode);
-            }
-            self.files.insert(id, Arc::new(file));
-            return Ok(OpReply::Found(true));
-        }
-        Ok(OpReply::Found(false))
-    }
-
-    /// Makes durable what is open; what is finished was synced then.
-    fn start_sync(&mut self) -> io::Result<OpReply> {
-        let covers = self.journal.covers()?;
-        self.files.values().try_for_each(|file| file.sync_data())?;
-        Ok(OpReply::Covers(covers))
-    }
-
     fn put_file(&mut self, name: &Name, op: &Attributes, content: &[u8]) -> Result<OpReply, OpError> {
         let (path, mut file) = self.create(name)?;
         let result = file
@@ -211,6 +180,9 @@ impl PortableExecutor {
 
 impl Executor for PortableExecutor {
     fn execute(&mut self, op: &FileOp, payload: &[u8]) -> Result<OpReply, OpError> {
+        if let Some(reply) = self.keep(op)? {
+            return Ok(reply);
+        }
         match op {
             FileOp::Inspect => return Ok(OpReply::Destination(self.site.inspect()?)),
             FileOp::MeasureSpace => {
@@ -229,43 +201,6 @@ impl Executor for PortableExecutor {
             FileOp::Sweep => {
                 self.journal.close();
                 self.site.sweep()?;
-            }
-            FileOp::FindJournal => return Ok(OpReply::Found(self.site.has_journal())),
-            FileOp::LoadJournal => {
-                return Ok(OpReply::Journal(self.journal.load(&self.site.journal_path())?));
-            }
-            FileOp::KeepStaged { run } => {
-                self.site.keep_staged(*run)?;
-                self.journal.build_index(&self.site.staging_path())?;
-            }
-            FileOp::BeginRun { run } => {
-                self.journal.begin_run(&self.site.journal_path(), *run)?;
-                sync(self.site.parent())?;
-                self.run = *run;
-            }
-            FileOp::Find { name } => return Ok(OpReply::Claim(self.journal.find(name)?.map(Box::new))),
-            FileOp::Adopt { id, claim, linked } => return Ok(self.adopt(*id, claim, *linked)?),
-            FileOp::Record(record) => self.journal.record(record)?,
-            FileOp::RecordReady { root_mode, state } => {
-                let ready = self.site.ready(*root_mode, *state)?;
-                self.journal.note(&Record::Ready(ready))?;
-            }
-            FileOp::StartSync => return Ok(self.start_sync()?),
-            FileOp::PollSync => return Ok(OpReply::Found(true)),
-            FileOp::Mark { covers } => self.journal.mark(*covers)?,
-            FileOp::Identify => {
-                let (destination, staged) = self.site.identify()?;
-                return Ok(OpReply::Identities { destination, staged });
-            }
-            FileOp::OpenStaging => self.site.open_staging()?,
-            FileOp::RemoveJournal => {
-                self.journal.close();
-                self.site.remove_journal()?;
-            }
-            FileOp::LeaveStaging => {
-                self.journal.close();
-                self.files.clear();
-                self.site.leave_staging();
             }
             FileOp::MakeStaging => self.site.make_staging()?,
             FileOp::MakeStagedRoot => self.make_staged_root()?,
@@ -317,29 +252,9 @@ impl Executor for PortableExecutor {
                 self.site.remove_staging(*leftover)?;
             }
             FileOp::Unlock => self.site.unlock()?,
+            _ => unreachable!("carried out above"),
         }
         Ok(OpReply::Done)
-    }
-}
-
-/// A file that an earlier run left, if it is what is claimed.
-fn open_kept(path: &Path, claim: &Claim, linked: bool) -> io::Result<Option<File>> {
-    let absent =
-        |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if absent(&error) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let whole = matches!(claim.content, Content::Whole(_));
-    let as_long = found.len() == claim.size || !whole && found.len() >= claim.content.len(claim.size);
-    if !found.is_file() || found.ino() != claim.inode || found.nlink() > 1 && !linked || !as_long {
-        return Ok(None);
-    }
-    match OpenOptions::new().read(true).write(!whole).open(path) {
-        Ok(file) => Ok((file.metadata()?.ino() == claim.inode).then_some(file)),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

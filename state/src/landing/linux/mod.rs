@@ -1,5 +1,7 @@
 //! Carries operations out by directory descriptors, with the calls that only Linux has.
 
+mod keeping;
+
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -20,8 +22,7 @@ use super::attributes::{
     Attributes, INCOMPLETE, STICKY, check_fresh, complete_already, link_name, not_open, set_attributes,
 };
 use super::dirty::FEW;
-use super::journal::{Claim, Content, Record};
-use super::site::{LINKS, STATE, Site, kept_name};
+use super::site::{LINKS, STATE, Site};
 use super::site_journal::SiteJournal;
 use super::writeback::{self, Writeback};
 use super::{Destination, Executor, FileOp, OpError, OpReply, Probed, Rename, Space};
@@ -208,54 +209,6 @@ impl LinuxExecutor {
         }
         self.files.insert(id, (name.clone(), Arc::new(file)));
         Ok(OpReply::Inode(metadata.ino()))
-    }
-
-    /// Sets what an earlier run staged aside, and makes what it claims of it findable.
-    fn keep_staged(&mut self, run: u32) -> Result<(), OpError> {
-        self.site.keep_staged(run)?;
-        let staging = self.site.staging_path();
-        self.staging = Some(open_directory_at(&staging)?);
-        self.journal.build_index(&staging)
-    }
-
-    /// Moves what earlier runs left of a file to its place, if it is what is claimed.
-    fn adopt(&mut self, id: ItemId, claim: &Claim, linked: bool) -> io::Result<OpReply> {
-        let staging = opened(self.staging.as_ref())?.try_clone()?;
-        for run in (claim.run..self.run).rev() {
-            let mut path = kept_name(run).into_bytes();
-            if !claim.name.is_root() {
-                path.push(b'/');
-                path.extend_from_slice(claim.name.as_bytes());
-            }
-            let Some(file) = open_kept(&staging, &path, claim, linked)? else { continue };
-            let moved = if claim.name.is_root() {
-                rename_absent(&staging, &path, &staging, STATE.as_bytes())
-            } else {
-                let (directory, leaf) = self.place(&claim.name)?;
-                rename_absent(&staging, &path, directory, leaf)
-            };
-            moved?;
-            if claim.name.is_root() {
-                self.site.note_staged(claim.inode);
-            }
-            self.files.insert(id, (claim.name.clone(), Arc::new(file)));
-            return Ok(OpReply::Found(true));
-        }
-        Ok(OpReply::Found(false))
-    }
-
-    /// Has the disk begin with everything that was written.
-    fn start_sync(&mut self) -> io::Result<OpReply> {
-        let covers = self.journal.covers()?;
-        let what = if self.overflowed {
-            writeback::What::Tree
-        } else {
-            let open = self.files.values().map(|(_, file)| file);
-            writeback::What::Files(open.chain(self.unsynced_files.values()).map(Arc::clone).collect())
-        };
-        self.checkpoint = self.writeback()?.begin(what);
-        self.unsynced = 0;
-        Ok(OpReply::Covers(covers))
     }
 
     fn writeback(&mut self) -> io::Result<&Writeback> {
@@ -459,6 +412,9 @@ impl LinuxExecutor {
 
 impl Executor for LinuxExecutor {
     fn execute(&mut self, op: &FileOp, payload: &[u8]) -> Result<OpReply, OpError> {
+        if let Some(reply) = self.keep(op)? {
+            return Ok(reply);
+        }
         match op {
             FileOp::Inspect => return Ok(self.inspect()?),
             FileOp::MeasureSpace => return Ok(self.measure_space()?),
@@ -467,47 +423,6 @@ impl Executor for LinuxExecutor {
             FileOp::Sweep => {
                 self.journal.close();
                 self.site.sweep()?;
-            }
-            FileOp::FindJournal => return Ok(OpReply::Found(self.site.has_journal())),
-            FileOp::LoadJournal => {
-                return Ok(OpReply::Journal(self.journal.load(&self.site.journal_path())?));
-            }
-            FileOp::KeepStaged { run } => self.keep_staged(*run)?,
-            FileOp::BeginRun { run } => {
-                self.journal.begin_run(&self.site.journal_path(), *run)?;
-                opened(self.parent.as_ref())?.sync_all()?;
-                self.run = *run;
-            }
-            FileOp::Find { name } => return Ok(OpReply::Claim(self.journal.find(name)?.map(Box::new))),
-            FileOp::Adopt { id, claim, linked } => return Ok(self.adopt(*id, claim, *linked)?),
-            FileOp::Record(record) => self.journal.record(record)?,
-            FileOp::RecordReady { root_mode, state } => {
-                let ready = self.site.ready(*root_mode, *state)?;
-                self.journal.note(&Record::Ready(ready))?;
-            }
-            FileOp::StartSync => return Ok(self.start_sync()?),
-            FileOp::PollSync => {
-                let checkpoint = self.checkpoint;
-                let over = self.writeback()?.is_over(checkpoint)?;
-                return Ok(OpReply::Found(over));
-            }
-            FileOp::Mark { covers } => self.journal.mark(*covers)?,
-            FileOp::Identify => {
-                let (destination, staged) = self.site.identify()?;
-                return Ok(OpReply::Identities { destination, staged });
-            }
-            FileOp::OpenStaging => {
-                self.site.open_staging()?;
-                self.staging = Some(open_directory_at(&self.site.staging_path())?);
-            }
-            FileOp::RemoveJournal => {
-                self.journal.close();
-                self.site.remove_journal()?;
-            }
-            FileOp::LeaveStaging => {
-                self.journal.close();
-                self.close_staging();
-                self.site.leave_staging();
             }
             FileOp::MakeStaging => self.make_staging()?,
             FileOp::MakeStagedRoot => self.make_staged_root()?,
@@ -566,54 +481,9 @@ impl Executor for LinuxExecutor {
                 self.site.remove_staging(*leftover)?;
             }
             FileOp::Unlock => self.site.unlock()?,
+            _ => unreachable!("carried out above"),
         }
         Ok(OpReply::Done)
-    }
-}
-
-/// A file that an earlier run left, if it is what is claimed.
-fn open_kept(staging: &File, path: &[u8], claim: &Claim, linked: bool) -> io::Result<Option<File>> {
-    // One that is complete may forbid its own owner to write: then there is nothing to write either.
-    let open = |access| openat2(staging, path, how(access | OFlag::O_NONBLOCK));
-    let opened = match open(OFlag::O_RDWR) {
-        Err(Errno::EACCES) => open(OFlag::O_RDONLY),
-        opened => opened,
-    };
-    let file: File = match opened {
-        Ok(file) => file.into(),
-        Err(
-            Errno::ENOENT
-            | Errno::ENOTDIR
-            | Errno::ELOOP
-            | Errno::EXDEV
-            | Errno::EACCES
-            | Errno::EISDIR
-            | Errno::ENXIO,
-        ) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
-    };
-    let found = file.metadata()?;
-    let whole = matches!(claim.content, Content::Whole(_));
-    let as_long = if whole {
-        found.len() == claim.size
-    } else {
-        found.len() >= claim.content.len(claim.size) && found.mode() & 0o200 != 0
-    };
-    let same = found.is_file() && found.ino() == claim.inode && (found.nlink() == 1 || linked) && as_long;
-    Ok(same.then_some(file))
-}
-
-/// Renames what must not take anything's place.
-fn rename_absent(from: &File, name: &[u8], to: impl AsFd, new: &[u8]) -> io::Result<()> {
-    match rename::no_replace(from, name, &to, new) {
-        Err(Errno::EINVAL | Errno::ENOSYS) => {
-            match nix::sys::stat::fstatat(&to, new, AtFlags::AT_SYMLINK_NOFOLLOW) {
-                Err(Errno::ENOENT) => Ok(nix::fcntl::renameat(from, name, &to, new)?),
-                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-                Err(errno) => Err(errno.into()),
-            }
-        }
-        result => Ok(result?),
     }
 }
 

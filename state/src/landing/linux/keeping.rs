@@ -1,0 +1,162 @@
+//! The journal, checkpoints, and what earlier runs left.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use longhaul_core::id::ItemId;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat2};
+
+use super::{LinuxExecutor, how, open_directory_at, opened, rename};
+use crate::landing::journal::{Claim, Content, Record};
+use crate::landing::site::{STATE, kept_name};
+use crate::landing::writeback::What;
+use crate::landing::{FileOp, OpError, OpReply};
+
+impl LinuxExecutor {
+    /// Carries out `op` if it is about these.
+    pub(super) fn keep(&mut self, op: &FileOp) -> Result<Option<OpReply>, OpError> {
+        Ok(Some(match op {
+            FileOp::FindJournal => OpReply::Found(self.site.has_journal()),
+            FileOp::LoadJournal => OpReply::Journal(self.journal.load(&self.site.journal_path())?),
+            FileOp::KeepStaged { run } => done(self.keep_staged(*run))?,
+            FileOp::BeginRun { run } => {
+                self.journal.begin_run(&self.site.journal_path(), *run)?;
+                opened(self.parent.as_ref())?.sync_all()?;
+                self.run = *run;
+                OpReply::Done
+            }
+            FileOp::Find { name } => OpReply::Claim(self.journal.find(name)?.map(Box::new)),
+            FileOp::Adopt { id, claim, linked } => self.adopt(*id, claim, *linked)?,
+            FileOp::Record(record) => done(self.journal.record(record))?,
+            FileOp::RecordReady { root_mode, state } => {
+                let ready = self.site.ready(*root_mode, *state)?;
+                done(self.journal.note(&Record::Ready(ready)))?
+            }
+            FileOp::StartSync => self.start_sync()?,
+            FileOp::PollSync => {
+                let checkpoint = self.checkpoint;
+                OpReply::Found(self.writeback()?.is_over(checkpoint)?)
+            }
+            FileOp::Mark { covers } => done(self.journal.mark(*covers))?,
+            FileOp::Identify => self.site.identify()?,
+            FileOp::OpenStaging => {
+                self.site.open_staging()?;
+                self.staging = Some(open_directory_at(&self.site.staging_path())?);
+                OpReply::Done
+            }
+            FileOp::RemoveJournal => {
+                self.journal.close();
+                done(self.site.remove_journal())?
+            }
+            FileOp::LeaveStaging => {
+                self.journal.close();
+                self.close_staging();
+                self.site.leave_staging();
+                OpReply::Done
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Sets what an earlier run staged aside, and makes what it claims of it findable.
+    fn keep_staged(&mut self, run: u32) -> Result<(), OpError> {
+        self.site.keep_staged(run)?;
+        let staging = self.site.staging_path();
+        self.staging = Some(open_directory_at(&staging)?);
+        self.journal.build_index(&staging)
+    }
+
+    /// Moves what earlier runs left of a file to its place, if it is what is claimed.
+    fn adopt(&mut self, id: ItemId, claim: &Claim, linked: bool) -> io::Result<OpReply> {
+        let staging = opened(self.staging.as_ref())?.try_clone()?;
+        for run in (claim.run..self.run).rev() {
+            let mut path = kept_name(run).into_bytes();
+            if !claim.name.is_root() {
+                path.push(b'/');
+                path.extend_from_slice(claim.name.as_bytes());
+            }
+            let Some(file) = open_kept(&staging, &path, claim, linked)? else { continue };
+            let moved = if claim.name.is_root() {
+                rename_absent(&staging, &path, &staging, STATE.as_bytes())
+            } else {
+                let (directory, leaf) = self.place(&claim.name)?;
+                rename_absent(&staging, &path, directory, leaf)
+            };
+            moved?;
+            if claim.name.is_root() {
+                self.site.note_staged(claim.inode);
+            }
+            self.files.insert(id, (claim.name.clone(), Arc::new(file)));
+            return Ok(OpReply::Found(true));
+        }
+        Ok(OpReply::Found(false))
+    }
+
+    /// Has the disk begin with everything that was written.
+    fn start_sync(&mut self) -> io::Result<OpReply> {
+        let covers = self.journal.covers()?;
+        let what = if self.overflowed {
+            What::Tree
+        } else {
+            let open = self.files.values().map(|(_, file)| file);
+            What::Files(open.chain(self.unsynced_files.values()).map(Arc::clone).collect())
+        };
+        self.checkpoint = self.writeback()?.begin(what);
+        self.unsynced = 0;
+        Ok(OpReply::Covers(covers))
+    }
+}
+
+/// A file that an earlier run left, if it is what is claimed.
+fn open_kept(staging: &File, path: &[u8], claim: &Claim, linked: bool) -> io::Result<Option<File>> {
+    // One that is complete may forbid its own owner to write: then there is nothing to write either.
+    let open = |access| openat2(staging, path, how(access | OFlag::O_NONBLOCK));
+    let opened = match open(OFlag::O_RDWR) {
+        Err(Errno::EACCES) => open(OFlag::O_RDONLY),
+        opened => opened,
+    };
+    let file: File = match opened {
+        Ok(file) => file.into(),
+        Err(
+            Errno::ENOENT
+            | Errno::ENOTDIR
+            | Errno::ELOOP
+            | Errno::EXDEV
+            | Errno::EACCES
+            | Errno::EISDIR
+            | Errno::ENXIO,
+        ) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    let found = file.metadata()?;
+    let whole = matches!(claim.content, Content::Whole(_));
+    let as_long = if whole {
+        found.len() == claim.size
+    } else {
+        found.len() >= claim.content.len(claim.size) && found.mode() & 0o200 != 0
+    };
+    let same = found.is_file() && found.ino() == claim.inode && (found.nlink() == 1 || linked) && as_long;
+    Ok(same.then_some(file))
+}
+
+/// Renames what must not take anything's place.
+fn rename_absent(from: &File, name: &[u8], to: impl AsFd, new: &[u8]) -> io::Result<()> {
+    match rename::no_replace(from, name, &to, new) {
+        Err(Errno::EINVAL | Errno::ENOSYS) => {
+            match nix::sys::stat::fstatat(&to, new, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Err(Errno::ENOENT) => Ok(nix::fcntl::renameat(from, name, &to, new)?),
+                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                Err(errno) => Err(errno.into()),
+            }
+        }
+        result => Ok(result?),
+    }
+}
+
+fn done<E>(result: Result<(), E>) -> Result<OpReply, E> {
+    result.map(|()| OpReply::Done)
+}
