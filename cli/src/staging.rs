@@ -55,16 +55,16 @@ fn words(staging: &Staging) -> String {
     let what = match &staging.journal {
         Err(error) => error.to_string(),
         Ok(None) => "no journal: the next transfer begins anew".into(),
-        Ok(Some(journal)) if journal.ready.is_some() => {
-            format!("complete: the next transfer publishes it ({} bytes)", journal.bytes)
+        Ok(Some((journal, claimed))) if journal.ready.is_some() => {
+            format!("complete: the next transfer publishes it ({} bytes)", claimed.bytes)
         }
-        Ok(Some(journal)) => {
+        Ok(Some((journal, claimed))) => {
             let since = SystemTime::UNIX_EPOCH + Duration::from_secs(journal.since);
             let age = since.elapsed().unwrap_or_default().as_secs();
             format!(
                 "{} whole files, {} bytes durable; run {}, begun {} ago",
-                journal.files,
-                journal.bytes,
+                claimed.files,
+                claimed.bytes,
                 journal.run,
                 humantime::format_duration(Duration::from_secs(age)),
             )
@@ -79,11 +79,11 @@ fn object(staging: &Staging) -> Value {
     let journal = match &staging.journal {
         Err(error) => json!({ "error": error.to_string() }),
         Ok(None) => Value::Null,
-        Ok(Some(journal)) => json!({
+        Ok(Some((journal, claimed))) => json!({
             "run": journal.run,
             "since": journal.since,
-            "files": journal.files,
-            "bytes": journal.bytes,
+            "files": claimed.files,
+            "bytes": claimed.bytes,
             "ready": journal.ready.is_some(),
         }),
     };

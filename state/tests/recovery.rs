@@ -168,7 +168,6 @@ fn ends_at_every_step(old: Old, shape: Shape, deaths: &[usize]) {
 
 const ONE_BY_ONE: [usize; 7] = [1, 2, 3, 4, 5, 6, 7];
 
-// Catalogue: F55
 #[test]
 fn a_state_that_is_new_is_seen_through() {
     ends_at_every_step(Old::Nothing, Shape::Directory, &[]);
@@ -176,7 +175,6 @@ fn a_state_that_is_new_is_seen_through() {
     ends_at_every_step(Old::Nothing, Shape::File, &[]);
 }
 
-// Catalogue: F55
 #[test]
 fn a_state_that_replaces_an_old_one_is_seen_through() {
     if !cfg!(longhaul_portable) {

@@ -56,7 +56,7 @@ impl Scratch {
     /// Bytes that a later run can rely on.
     fn claimed(&self) -> u64 {
         let staging = Staging::of(&self.to()).unwrap();
-        staging.and_then(|staging| staging.journal.unwrap()).map_or(0, |journal| journal.bytes)
+        staging.and_then(|staging| staging.journal.unwrap()).map_or(0, |(_, claimed)| claimed.bytes)
     }
 
     /// Has the sink make everything durable that is finished, in the background, until that is claimed.
@@ -437,8 +437,8 @@ fn staging_is_found_told_and_given_up() {
     assert!(matches!(error.kind, SinkErrorKind::Held(_)), "{error}");
     drop(sink);
     let found = Staging::of(&scratch.staging()).unwrap().unwrap();
-    let journal = found.journal.unwrap().unwrap();
-    assert_eq!((journal.files, journal.bytes, journal.run, found.held), (1, 3000, 1, None));
+    let (journal, claimed) = found.journal.unwrap().unwrap();
+    assert_eq!((claimed.files, claimed.bytes, journal.run, found.held), (1, 3000, 1, None));
     assert!(Staging::discard(&scratch.to()).unwrap());
     assert_eq!(scratch.names(), Vec::<String>::new());
 }

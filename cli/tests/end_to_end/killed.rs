@@ -13,27 +13,51 @@ use crate::tree::{assert_same, bytes};
 fn state(root: &Path) {
     fs::create_dir_all(root.join("many")).unwrap();
     for n in 0..3 {
-        fs::write(root.join(format!("large{n}")), bytes((90 << 20) + n, n as u32)).unwrap();
+        fs::write(root.join(format!("large{n}")), bytes((50 << 20) + n, n as u32)).unwrap();
     }
     for n in 0..500 {
         fs::write(root.join(format!("many/{n}")), bytes(n * 40, n as u32)).unwrap();
     }
 }
 
+/// How often it is looked for what came to be durable, before more is let come.
+const LOOKS: u32 = 100;
+
 /// Bytes that the next run need not ask for.
 fn claimed(destination: &Path) -> u64 {
     let staging = Staging::of(destination).unwrap();
-    staging.and_then(|staging| staging.journal.ok().flatten()).map_or(0, |journal| journal.bytes)
+    staging.and_then(|staging| staging.journal.ok().flatten()).map_or(0, |(_, claimed)| claimed.bytes)
 }
 
-/// A fetch that runs until more than `before` is durable: `None` if it came to its end instead.
-fn until_durable(address: &str, copy: &Path, before: u64) -> Option<Running> {
-    let mut fetch = start_fetch(address, copy, &["--no-redial"]);
-    poll("a checkpoint", || (claimed(copy) > before || fetch.is_over()).then_some(()));
-    (!fetch.is_over()).then_some(fetch)
+/// A fetch that runs until more than `before` is durable, while its provider gives no more. `None` if the fetch
+/// came to its end instead.
+fn until_durable(provider: &Listening, copy: &Path, before: u64) -> Option<Running> {
+    let mut fetch = start_fetch(&provider.address, copy, &["--no-redial"]);
+    loop {
+        // What comes while it is let go becomes durable while it is stopped, or too little has come.
+        provider.running.signal(Signal::SIGSTOP);
+        let mut looks = 0;
+        let durable = poll("a checkpoint", || {
+            looks += 1;
+            let durable = claimed(copy) > before;
+            (durable || fetch.is_over() || looks > LOOKS).then_some(durable)
+        });
+        if fetch.is_over() {
+            provider.running.signal(Signal::SIGCONT);
+            return None;
+        }
+        if durable {
+            return Some(fetch);
+        }
+        provider.running.signal(Signal::SIGCONT);
+        let mut looks = 0;
+        poll("some more", || {
+            looks += 1;
+            (looks > 3).then_some(())
+        });
+    }
 }
 
-// Catalogue: F48
 #[test]
 fn a_joiner_that_is_killed_again_and_again_goes_on_where_it_was() {
     let scratch = Scratch::new();
@@ -42,14 +66,17 @@ fn a_joiner_that_is_killed_again_and_again_goes_on_where_it_was() {
     let provider = Listening::serve(&source, &[]);
     let mut kept = 0;
     for _ in 0..3 {
-        let Some(running) = until_durable(&provider.address, &copy, kept) else { break };
+        let Some(running) = until_durable(&provider, &copy, kept) else { break };
         running.signal(Signal::SIGKILL);
         drop(running.wait());
+        provider.running.signal(Signal::SIGCONT);
         let now = claimed(&copy);
         assert!(now >= kept, "what is durable stays so");
         kept = now;
     }
-    if !copy.exists() {
+    provider.running.signal(Signal::SIGCONT);
+    // It may have been killed when it had published, and was clearing up.
+    if !copy.exists() || scratch.join(".copy.longhaul.journal").exists() {
         let summary = fetch(&provider.address, &copy, &["--json"]).expect(0).summary();
         assert!(summary["bytes_resumed"].as_u64().unwrap() >= kept, "{summary}, of {kept}");
     }
@@ -57,14 +84,13 @@ fn a_joiner_that_is_killed_again_and_again_goes_on_where_it_was() {
     assert_eq!(names(scratch.path()), ["copy", "source"]);
 }
 
-// Catalogue: F49
 #[test]
 fn a_joiner_whose_provider_is_killed_goes_on_with_the_next_one() {
     let scratch = Scratch::new();
     let (source, copy) = (scratch.dir("source"), scratch.join("copy"));
     state(&source);
     let provider = Listening::serve(&source, &[]);
-    let Some(first) = until_durable(&provider.address, &copy, 0) else { return };
+    let Some(first) = until_durable(&provider, &copy, 0) else { return };
     provider.running.signal(Signal::SIGKILL);
     first.wait().expect(10);
     let kept = claimed(&copy);
@@ -76,13 +102,33 @@ fn a_joiner_whose_provider_is_killed_goes_on_with_the_next_one() {
     assert_eq!(names(scratch.path()), ["copy", "source"]);
 }
 
+// Catalogue: F51
+#[test]
+fn a_joiner_that_is_told_to_stop_keeps_what_is_durable() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let scratch = Scratch::new();
+        let (source, copy) = (scratch.dir("source"), scratch.join("copy"));
+        state(&source);
+        let provider = Listening::serve(&source, &[]);
+        let Some(running) = until_durable(&provider, &copy, 0) else { continue };
+        running.signal(signal);
+        running.wait().expect(code);
+        let kept = claimed(&copy);
+        assert_eq!(names(scratch.path()), [".copy.longhaul", ".copy.longhaul.journal", "source"]);
+        provider.running.signal(Signal::SIGCONT);
+        let summary = fetch(&provider.address, &copy, &["--json"]).expect(0).summary();
+        assert!(summary["bytes_resumed"].as_u64().unwrap() >= kept.max(1), "{summary}, of {kept}");
+        assert_same(&copy, &source);
+    }
+}
+
 #[test]
 fn what_a_killed_joiner_left_is_shown_and_given_up() {
     let scratch = Scratch::new();
     let (source, copy) = (scratch.dir("source"), scratch.join("copy"));
     state(&source);
     let provider = Listening::serve(&source, &[]);
-    let Some(first) = until_durable(&provider.address, &copy, 0) else { return };
+    let Some(first) = until_durable(&provider, &copy, 0) else { return };
     let shown = run(["staging", "show", copy.to_str().unwrap()]).expect(0);
     assert!(shown.stdout.contains("held by process"), "{shown:?}");
     run(["staging", "discard", copy.to_str().unwrap()]).expect(13).says("held by process");

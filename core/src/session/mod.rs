@@ -52,6 +52,14 @@
 //! - After twice the stall timeout it is over: failed, or, at a provider that has sent everything,
 //!   [`State::Unconfirmed`]. The verdict may be asked for later ([`crate::wire::Query`], [`Outcomes`]).
 //!
+//! # When a process has ended
+//!
+//! A joiner that holds something of an earlier run says so ([`Config::fresh`]): then no content travels with its
+//! offer, and each item is answered with what is kept of it ([`Session::handle_kept`], [`Frame::Kept`]): whole runs
+//! from its start, or all of it, with their checksum. The provider sends the rest, or the end alone, and folds
+//! the checksum that it was told into the item's. (An answer that may be lost with its connection must leave the
+//! item open: so what is kept whole is not skipped, its end is asked for.)
+//!
 //! # Cassandra's Streaming 2.0, and its later messages
 //!
 //! | there | here |
@@ -71,7 +79,7 @@
 //! | `maybeCompleted` once, either order | [`GIVING`] and [`TAKING`] end apart; the session when both have |
 //! | stream to itself | refused: [`Incompatibility::Oneself`] |
 //! | stream plan, coordinator, result future | [`crate::plan::Plan`] over the reports of its sessions |
-//! | resumable bootstrap | [`Session::handle_resume`] in the same run |
+//! | resumable bootstrap | [`Session::handle_resume`] in the same run, [`Frame::Kept`] in another |
 
 mod command;
 mod config;

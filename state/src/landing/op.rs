@@ -6,7 +6,7 @@ use std::io;
 use longhaul_core::id::ItemId;
 use longhaul_core::item::Timestamp;
 
-use super::journal::{Agreed, Claim, JournalError, Loaded, Record};
+use super::journal::{Agreed, Claim, Claimed, JournalError, Loaded, Record};
 use crate::item::Name;
 
 /// An operation's number: 0, 1, 2, ... in the order in which they are asked for.
@@ -30,7 +30,7 @@ pub enum FileOp {
     /// [`OpError::Journal`] if it can't be used, and is left as it is.
     LoadJournal,
     /// Set what an earlier process staged aside, as `kept.RUN` in staging, and make its claims findable;
-    /// `NotFound` if there is no staging directory.
+    /// `NotFound` if there is no staging directory; [`OpReply::Claimed`].
     KeepStaged {
         /// The run that staged it.
         run: u32,
@@ -255,6 +255,8 @@ pub enum OpReply {
     Found(bool),
     /// To [`FileOp::LoadJournal`]: what it says, if there is one.
     Journal(Option<Box<Loaded>>),
+    /// To [`FileOp::KeepStaged`].
+    Claimed(Claimed),
     /// To [`FileOp::Find`].
     Claim(Option<Box<Claim>>),
     /// To [`FileOp::StartSync`]: what the journal claims up to this position will be durable.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::OpError;
-use super::journal::{Claim, JournalError, JournalFile, Loaded, Record, Run};
+use super::journal::{Claim, Claimed, JournalError, JournalFile, Loaded, Record, Run};
 use crate::item::Name;
 
 /// The name, in staging, of the table by which claims are found.
@@ -28,7 +28,7 @@ impl SiteJournal {
     }
 
     /// What an earlier process left at `path`, for one who only looks.
-    pub(super) fn peek(path: &Path) -> Result<Option<Loaded>, JournalError> {
+    pub(super) fn peek(path: &Path) -> Result<Option<(Loaded, Claimed)>, JournalError> {
         let Some(file) = open_regular(path)? else { return Ok(None) };
         JournalFile::peek(&file).map(Some)
     }
@@ -60,7 +60,7 @@ impl SiteJournal {
     }
 
     /// Makes the claims findable, by a table in `staging` that nobody else sees.
-    pub(super) fn build_index(&mut self, staging: &Path) -> Result<(), OpError> {
+    pub(super) fn build_index(&mut self, staging: &Path) -> Result<Claimed, OpError> {
         let path = staging.join(INDEX);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::OpError;
-use super::journal::{JournalError, Loaded};
+use super::journal::{Claimed, JournalError, Loaded};
 use super::site::Site;
 use super::site_journal::SiteJournal;
 use crate::item::Name;
@@ -25,7 +25,7 @@ pub struct Staging {
     /// The process that is at it, if one is.
     pub held: Option<String>,
     /// What its journal says; none if it has none: then nothing of it is kept.
-    pub journal: Result<Option<Loaded>, JournalError>,
+    pub journal: Result<Option<(Loaded, Claimed)>, JournalError>,
 }
 
 impl Staging {

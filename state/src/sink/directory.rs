@@ -208,9 +208,10 @@ impl Resume for DirectorySink {
         self.run(&[])
     }
 
-    fn checkpoint(&mut self, parts: &[(ItemId, Prefix)]) -> Result<(), SinkError> {
+    fn checkpoint(&mut self, parts: &[(ItemId, Prefix)]) -> Result<bool, SinkError> {
         self.landing.checkpoint(parts);
-        self.run(&[])
+        self.run(&[])?;
+        Ok(self.landing.is_syncing())
     }
 
     fn agreed(&mut self, agreed: Agreed) {

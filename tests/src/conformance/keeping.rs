@@ -55,7 +55,7 @@ fn again(rig: &Rig<'_>, scratch: &Scratch, settings: &Settings) -> Summary {
     joiner
 }
 
-// Catalogue: F3, F69
+// Catalogue: F3
 /// All of it is there: nothing of it is sent.
 pub fn what_is_durable_is_not_sent_again(rig: &Rig<'_>) {
     for integrity in [Integrity::Crc32c, Integrity::Blake3, Integrity::None] {

@@ -69,7 +69,8 @@ impl Scratch {
         let mut names: Vec<_> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
         // What a later run goes on with is no residue: all of it, and only if its journal claims something.
         let kept = Staging::of(&self.destination()).expect("home can be read");
-        let claims = |staging: &Staging| matches!(&staging.journal, Ok(Some(journal)) if journal.bytes > 0);
+        let claims =
+            |staging: &Staging| matches!(&staging.journal, Ok(Some((_, claimed))) if claimed.bytes > 0);
         if kept.is_some_and(|staging| claims(&staging) && staging.path.is_dir() && staging.held.is_none()) {
             names.retain(|name| !matches!(name.as_str(), ".DEST.longhaul" | ".DEST.longhaul.journal"));
         }

@@ -48,7 +48,7 @@ pub(crate) enum Report {
     /// A chunk was written into its file.
     Written { id: ItemId, file: Arc<File>, offset: u64 },
     /// A checkpoint has gone on, or is over.
-    Checkpointed,
+    Checkpointed { syncing: bool },
     /// Count, bytes, root.
     Summed { items: u64, bytes: u64, root: Root },
     /// Everything is durable.
@@ -124,6 +124,8 @@ pub(crate) struct Join {
     caveat: Option<&'static str>,
     disk_activity: u64,
     checkpoints: Checkpoints,
+    /// The sink keeps a journal.
+    resumes: bool,
     /// The sink prepares, syncs or publishes: calls that may rightly take long, while the disk moves.
     at_disk: bool,
 }
@@ -131,18 +133,22 @@ pub(crate) struct Join {
 /// When the sink is told to go on with its checkpoint.
 #[derive(Default)]
 struct Checkpoints {
-    /// It is at one.
-    under_way: bool,
-    /// When it was told last.
+    /// The sink is at it.
+    at_sink: bool,
+    /// The disk is.
+    syncing: bool,
+    /// When the sink was told last.
     last: Instant,
     /// Payload bytes since.
     bytes: u64,
 }
 
 impl Checkpoints {
-    fn are_due(&self, now: Instant) -> bool {
-        let long_ago = now.since(self.last) >= CHECKPOINT_EVERY;
-        !self.under_way && self.bytes > 0 && (long_ago || self.bytes >= CHECKPOINT_BYTES)
+    /// When it is time again; `None` if nothing has come since, or the sink is at it.
+    fn due(&self) -> Option<Instant> {
+        let wanted = !self.at_sink && (self.bytes > 0 || self.syncing);
+        let early = self.bytes >= CHECKPOINT_BYTES;
+        wanted.then(|| if early { self.last } else { self.last.after(CHECKPOINT_EVERY) })
     }
 }
 
@@ -154,7 +160,8 @@ struct Handles {
 
 impl Join {
     /// Starts the helpers.
-    pub(crate) fn start(sink: Box<dyn Sink>, holds: bool, options: &Options, shared: &Shared) -> Self {
+    pub(crate) fn start(mut sink: Box<dyn Sink>, holds: bool, options: &Options, shared: &Shared) -> Self {
+        let resumes = sink.resuming().is_some();
         Self {
             lander: Lander::start(sink, holds, shared),
             disks: (0..LANES).map(|_| None).collect(),
@@ -172,6 +179,7 @@ impl Join {
             caveat: None,
             disk_activity: disk::activity().unwrap_or(0),
             checkpoints: Checkpoints::default(),
+            resumes,
             at_disk: false,
         }
     }
@@ -428,7 +436,9 @@ impl Join {
                 io.machine.handle_begun(TaskId(0), io.now);
             }
             Report::Opened { id, place, kept } => self.opened(id, place, kept, io),
-            Report::Checkpointed => self.checkpoints.under_way = false,
+            Report::Checkpointed { syncing } => {
+                (self.checkpoints.at_sink, self.checkpoints.syncing) = (false, syncing);
+            }
             Report::Landed(ids) => {
                 for id in ids {
                     io.machine.handle_finished(id, true, io.now);
@@ -527,12 +537,17 @@ impl Join {
         Ok(())
     }
 
+    /// When the driver is to look after the checkpoint, whatever comes until then.
+    pub(super) fn checkpoint_due(&self) -> Option<Instant> {
+        self.checkpoints.due().filter(|_| !self.at_disk && self.resumes)
+    }
+
     /// Goes on with the checkpoint when it is time.
     fn checkpoint(&mut self, now: Instant) {
-        if !self.checkpoints.are_due(now) || self.at_disk {
+        if self.checkpoint_due().is_none_or(|due| due > now) {
             return;
         }
-        self.checkpoints = Checkpoints { under_way: true, last: now, bytes: 0 };
+        self.checkpoints = Checkpoints { at_sink: true, syncing: true, last: now, bytes: 0 };
         let written = |(id, open): (&ItemId, &mut Open)| Some((*id, *open.written.take()?));
         let parts = self.open.iter_mut().filter_map(written).collect();
         self.batch.push(SinkOp::Checkpoint { parts });

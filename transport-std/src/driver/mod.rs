@@ -274,7 +274,11 @@ impl Driver<'_> {
     /// Sleeps until the next message or deadline, and handles the message.
     fn wait(&mut self) {
         let heard = self.lost.iter().map(|(_, heard)| *heard);
-        let deadline = self.machine.poll_timeout().into_iter().chain(heard).min();
+        let checkpoint = match &self.role {
+            Role::Join(join) => join.checkpoint_due(),
+            Role::Provide(_) => None,
+        };
+        let deadline = self.machine.poll_timeout().into_iter().chain(heard).chain(checkpoint).min();
         // Without a deadline this side waits for its own helpers alone.
         let patience = deadline.map_or(Duration::MAX, |deadline| deadline.since(self.now()));
         if let Some(message) = self.setup.messages.recv_within(patience) {

@@ -1,12 +1,13 @@
 //! The journal as a file: appended to by one process, read by the next.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::index::Index;
-use super::record::{self, Claim, Content, Record};
-use super::{HEADER_LEN, JOURNAL_VERSION, JournalError, Loaded};
+use super::index::{Index, hash};
+use super::record::{self, Claim, Record};
+use super::{Claimed, HEADER_LEN, JOURNAL_VERSION, JournalError, Loaded};
 use crate::item::Name;
 
 const MAGIC: &[u8; 8] = b"longhaul";
@@ -97,35 +98,58 @@ impl<S: Store> JournalFile<S> {
     /// If it is no journal of this version, which is then untouched, or can't be read.
     pub fn open(mut store: S) -> Result<(Self, Loaded), JournalError> {
         let nonce = read_header(&store)?;
-        let (loaded, written) = load(&store, nonce)?;
+        let (loaded, written, _) = load(&store, nonce)?;
         if loaded.cut > 0 {
             store.set_len(written)?;
         }
         Ok((Self { store, nonce, written, gathered: Vec::new(), index: None }, loaded))
     }
 
-    /// What a journal says, for one who only looks.
+    /// What a journal says, for one who only looks; it takes some memory for every name.
     ///
     /// # Errors
     /// As [`JournalFile::open`].
-    pub fn peek(store: &S) -> Result<Loaded, JournalError> {
-        Ok(load(store, read_header(store)?)?.0)
+    pub fn peek(store: &S) -> Result<(Loaded, Claimed), JournalError> {
+        let nonce = read_header(store)?;
+        let (loaded, _, replay) = load(store, nonce)?;
+        let mut last = HashMap::new();
+        believed(store, nonce, &replay.runs, &mut |position, record| {
+            last.insert(hash(record_name(record)), position);
+            Ok(())
+        })?;
+        let mut claimed = Claimed::default();
+        believed(store, nonce, &replay.runs, &mut |position, record| {
+            if let Record::Claim(claim) = record
+                && last.get(&hash(&claim.name)) == Some(&position)
+            {
+                claimed.add(claim);
+            }
+            Ok(())
+        })?;
+        Ok((loaded, claimed))
     }
 
-    /// Makes claims findable, by a table in `store`.
+    /// Makes claims findable, by a table in `store`, and counts them.
     ///
     /// # Errors
     /// If it can't be read or written.
-    pub fn build_index(&mut self, store: S) -> Result<(), JournalError> {
-        let mut replay = Replay::default();
-        scan(&self.store, self.nonce, &mut |position, end, record| {
-            replay.take(position, end, &record);
+    pub fn build_index(&mut self, store: S) -> Result<Claimed, JournalError> {
+        let (_, _, replay) = load(&self.store, self.nonce)?;
+        let mut index = Index::new(store, replay.named)?;
+        believed(&self.store, self.nonce, &replay.runs, &mut |position, record| {
+            index.insert(record_name(record), position)
+        })?;
+        let mut claimed = Claimed::default();
+        believed(&self.store, self.nonce, &replay.runs, &mut |position, record| {
+            if let Record::Claim(claim) = record
+                && index.find(&claim.name)? == Some(position)
+            {
+                claimed.add(claim);
+            }
             Ok(())
         })?;
-        let mut index = Index::new(store, replay.named)?;
-        believed(&self.store, self.nonce, &replay.runs, &mut |position, name| index.insert(name, position))?;
         self.index = Some(index);
-        Ok(())
+        Ok(claimed)
     }
 
     /// What is claimed of `name`, once an index is built.
@@ -227,40 +251,43 @@ impl Replay {
     }
 }
 
-/// What a journal says, and how much of it stays.
-fn load(store: &impl Store, nonce: u64) -> Result<(Loaded, u64), JournalError> {
+/// What a journal says, how much of it stays, and which of its claims count.
+fn load(store: &impl Store, nonce: u64) -> Result<(Loaded, u64, Replay), JournalError> {
     let mut replay = Replay::default();
     let end = scan(store, nonce, &mut |position, end, record| {
         replay.take(position, end, &record);
         Ok(())
     })?;
     let stays = replay.end.max(HEADER_LEN);
-    let (files, bytes) = believed(store, nonce, &replay.runs, &mut |_, _| Ok(()))?;
-    Ok((Loaded { cut: end.file - stays, files, bytes, ..replay.loaded }, stays))
+    Ok((Loaded { cut: end.file - stays, ..replay.loaded.clone() }, stays, replay))
 }
 
-/// Hands on every record that says what is kept, in order; counts whole files and bytes.
+/// Hands on every record that says what is kept, in order: claims that count, and what is forgotten.
 fn believed(
     store: &impl Store,
     nonce: u64,
     runs: &[Covered],
-    each: &mut dyn FnMut(u64, &Name) -> io::Result<()>,
-) -> Result<(u64, u64), JournalError> {
-    let (mut files, mut bytes) = (0, 0);
+    each: &mut dyn FnMut(u64, &Record) -> io::Result<()>,
+) -> Result<(), JournalError> {
     scan(store, nonce, &mut |position, _, record| {
         let run = runs.iter().rev().find(|run| run.start <= position);
         let covered = run.is_some_and(|run| position < run.covers);
         match record {
-            Record::Claim(claim) if covered => {
-                files += u64::from(matches!(claim.content, Content::Whole(_)));
-                bytes += claim.content.len(claim.size);
-                each(position, &claim.name)
-            }
-            Record::Forget(name) => each(position, &name),
+            Record::Claim(_) if covered => each(position, &record),
+            Record::Forget(_) => each(position, &record),
             _ => Ok(()),
         }
     })?;
-    Ok((files, bytes))
+    Ok(())
+}
+
+/// The name of a record that says what is kept.
+fn record_name(record: &Record) -> &Name {
+    match record {
+        Record::Claim(claim) => &claim.name,
+        Record::Forget(name) => name,
+        _ => unreachable!("other records say nothing of an item"),
+    }
 }
 
 /// How far a scan came.
@@ -338,7 +365,7 @@ mod tests {
     use longhaul_core::integrity::Checksum;
     use longhaul_core::item::Version;
 
-    use super::super::record::Run;
+    use super::super::record::{Content, Run};
     use super::*;
 
     impl Store for Vec<u8> {
@@ -401,10 +428,11 @@ mod tests {
 
     /// What a later process finds claimed among the first `names`.
     fn found(store: Vec<u8>, names: u32) -> Result<Vec<u32>, JournalError> {
-        let (mut journal, loaded) = JournalFile::open(store)?;
-        journal.build_index(Vec::new())?;
+        let (mut journal, _) = JournalFile::open(store)?;
+        let claimed = journal.build_index(Vec::new())?;
+        assert_eq!(JournalFile::peek(&journal.store)?.1, claimed);
         let found: Vec<u32> = (0..names).filter(|&n| journal.find(&name(n)).unwrap().is_some()).collect();
-        assert_eq!(found.len() as u64, loaded.files);
+        assert_eq!(found.len() as u64, claimed.files);
         Ok(found)
     }
 
@@ -435,7 +463,8 @@ mod tests {
         let mut records = vec![run(1), claim(0), claim(1), Record::Forget(name(0))];
         marked(&mut records);
         let (mut journal, _) = JournalFile::open(journal(&records).0).unwrap();
-        journal.build_index(Vec::new()).unwrap();
+        let claimed = journal.build_index(Vec::new()).unwrap();
+        assert_eq!(claimed, Claimed { files: 1, bytes: 10 });
         assert_eq!(journal.find(&name(0)).unwrap(), None);
         assert!(journal.find(&name(1)).unwrap().is_some());
     }
@@ -495,7 +524,7 @@ mod tests {
         let whole = store.len();
         store.extend([9; 5]);
         let (mut journal, loaded) = JournalFile::open(store).unwrap();
-        assert_eq!((loaded.cut, loaded.run, loaded.files, loaded.bytes), (5, 1, 1, 10));
+        assert_eq!((loaded.cut, loaded.run), (5, 1));
         assert_eq!(journal.len(), whole as u64);
         journal.append(&run(2)).unwrap();
         journal.append(&claim(1)).unwrap();

@@ -65,6 +65,6 @@ impl<S: Store> Index<S> {
 }
 
 /// Never 0, which marks a free slot.
-fn hash(name: &Name) -> u64 {
+pub(super) fn hash(name: &Name) -> u64 {
     (name_hash(name.as_name()) as u64).max(1)
 }

@@ -8,7 +8,7 @@
 //! record  length u16 of the body | kind u8 | 0 u8 | body | CRC-32C u32 of nonce, position, and all before
 //! ```
 //!
-//! - **Claims** ([`Record::File`], [`Record::Part`]) are appended as items are finished, and believed only
+//! - **Claims** ([`Record::Claim`]) are appended as items are finished, and believed only
 //!   once a **mark** ([`Record::Mark`]) says so: it is appended after a sync that was begun when the journal
 //!   was as long as the mark says, and is itself synced. A claim never runs ahead of durability.
 //! - A torn write ends the journal: it is read up to the first record whose checksum does not hold, and
@@ -38,14 +38,26 @@ pub struct Loaded {
     pub run: u32,
     /// When that was, in seconds of 1970.
     pub since: u64,
-    /// Whole files that are claimed.
-    pub files: u64,
-    /// Bytes that are claimed, of whole files and of parts.
-    pub bytes: u64,
     /// Everything was durable and about to be published.
     pub ready: Option<Ready>,
     /// Bytes behind the last record that is whole and believed: they were cut off.
     pub cut: u64,
+}
+
+/// How much a journal claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Claimed {
+    /// Whole files.
+    pub files: u64,
+    /// Bytes of them, and of the beginnings of others.
+    pub bytes: u64,
+}
+
+impl Claimed {
+    fn add(&mut self, claim: &Claim) {
+        self.files += u64::from(matches!(claim.content, Content::Whole(_)));
+        self.bytes += claim.content.len(claim.size);
+    }
 }
 
 /// Why a journal can't be used.

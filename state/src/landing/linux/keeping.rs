@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat2};
 
 use super::{LinuxExecutor, how, open_directory_at, opened, rename};
-use crate::landing::journal::{Claim, Content, Record};
+use crate::landing::journal::{Claim, Claimed, Content, Record};
 use crate::landing::site::{STATE, kept_name};
 use crate::landing::writeback::What;
 use crate::landing::{FileOp, OpError, OpReply};
@@ -22,7 +22,7 @@ impl LinuxExecutor {
         Ok(Some(match op {
             FileOp::FindJournal => OpReply::Found(self.site.has_journal()),
             FileOp::LoadJournal => OpReply::Journal(self.journal.load(&self.site.journal_path())?),
-            FileOp::KeepStaged { run } => done(self.keep_staged(*run))?,
+            FileOp::KeepStaged { run } => OpReply::Claimed(self.keep_staged(*run)?),
             FileOp::BeginRun { run } => {
                 self.journal.begin_run(&self.site.journal_path(), *run)?;
                 opened(self.parent.as_ref())?.sync_all()?;
@@ -63,7 +63,7 @@ impl LinuxExecutor {
     }
 
     /// Sets what an earlier run staged aside, and makes what it claims of it findable.
-    fn keep_staged(&mut self, run: u32) -> Result<(), OpError> {
+    fn keep_staged(&mut self, run: u32) -> Result<Claimed, OpError> {
         self.site.keep_staged(run)?;
         let staging = self.site.staging_path();
         self.staging = Some(open_directory_at(&staging)?);

@@ -6,7 +6,7 @@ use longhaul_core::integrity::{Checksum, Integrity, Prefix};
 
 use super::{Landing, LandingState, OpenFile, Request};
 use crate::item::{Item, Name, What};
-use crate::landing::journal::{Agreed, Claim, Content, Loaded, Ready, Record};
+use crate::landing::journal::{Agreed, Claim, Claimed, Content, Loaded, Ready, Record};
 use crate::landing::{Destination, FileOp, Leftover, OpReply, Rename};
 use crate::source::Shape;
 
@@ -17,8 +17,9 @@ pub(super) struct Journaling {
     pub(super) on: bool,
     /// This run's number.
     run: u32,
-    /// What earlier runs claim.
+    /// What earlier runs left, and how much.
     kept: Option<Loaded>,
+    already: Claimed,
     /// This run has appended a claim.
     appended: bool,
     /// Something is claimed and counts, of this run or an earlier one.
@@ -123,6 +124,12 @@ impl Landing {
         self.journaling.agreed = Some(agreed);
     }
 
+    /// Whether a sync that a checkpoint began is not known to be over.
+    #[must_use]
+    pub const fn is_syncing(&self) -> bool {
+        self.journaling.syncing.is_some()
+    }
+
     /// Nothing is claimed of an item any more.
     pub(super) fn forget(&mut self, name: &Name) {
         if self.journaling.on {
@@ -161,8 +168,8 @@ impl Landing {
                 self.queue.extend([FileOp::Inspect, FileOp::Lock, FileOp::LoadJournal]);
             }
             (FileOp::LoadJournal, OpReply::Journal(loaded)) => self.loaded(loaded.map(|loaded| *loaded)),
-            (FileOp::KeepStaged { .. }, _) => {
-                journaling.claims = journaling.kept.as_ref().is_some_and(|kept| kept.bytes > 0);
+            (FileOp::KeepStaged { .. }, OpReply::Claimed(claimed)) => {
+                (journaling.claims, journaling.already) = (claimed.bytes > 0, claimed);
             }
             (FileOp::BeginRun { run }, _) => (journaling.on, journaling.run) = (true, run),
             (FileOp::CreateFile { id, .. }, OpReply::Inode(inode)) => {
@@ -244,7 +251,7 @@ impl Landing {
 
     /// Begins from nothing: what follows in the queue stays.
     pub(super) fn start_over(&mut self) {
-        self.journaling.kept = None;
+        (self.journaling.kept, self.journaling.already) = (None, Claimed::default());
         for op in [FileOp::BeginRun { run: 1 }, FileOp::SyncParent, FileOp::MakeStaging, FileOp::Sweep] {
             self.queue.push_front(op);
         }
@@ -295,8 +302,8 @@ impl Landing {
         ]);
     }
 
-    /// Bytes and files that are there already.
-    pub(super) fn already(&self) -> (u64, u64) {
-        self.journaling.kept.as_ref().map_or((0, 0), |kept| (kept.bytes, kept.files))
+    /// How much is there already.
+    pub(super) const fn already(&self) -> Claimed {
+        self.journaling.already
     }
 }

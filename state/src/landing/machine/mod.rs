@@ -10,6 +10,7 @@ use longhaul_core::item::{Timestamp, Version};
 
 use self::journaling::Journaling;
 use super::dirty::Dirty;
+use super::journal::Claimed;
 use super::{Destination, FileOp, Leftover, OpError, OpId, OpReply, Probed, Rename, Space};
 use crate::item::{Item, Name, What};
 use crate::links::{LinksPolicy, leads_out};
@@ -61,10 +62,15 @@ pub enum LandingState {
 /// ```text
 /// preflight  New ──Inspect──▶ Checked
 /// begin      Checked ──Inspect MeasureSpace Lock Sweep MakeStaging SyncParent* MakeStagedRoot Probe*──▶ Receiving
+///            with a journal: Inspect Lock LoadJournal, KeepStaged | Sweep MakeStaging SyncParent, BeginRun, then the rest
+/// recover    New | Checked ──FindJournal Inspect Lock LoadJournal Identify, then as publish and clean-up──▶ Published
 /// items      Receiving | Durable ──CreateFile .. FinishFile | PutFile | FinishDirectory | links──▶ Receiving
-/// sync       Receiving ──SyncFile.. SyncDirectory.. | SyncTree, then SyncStaging──▶ Durable
-/// publish    Durable ──Publish SettleRoot* SyncParent──▶ Published ──RemoveStaging Unlock SyncParent*──▶
-/// abort      any but InDoubt, Published ──RemoveStaging Unlock──▶ Failed
+///            with a journal: Find Adopt instead of CreateFile; Record behind FinishFile and PutFile
+/// checkpoint Receiving ──Record.. StartSync, later PollSync.. Mark──▶ Receiving
+/// sync       Receiving ──SyncFile.. SyncDirectory.. | SyncTree, then SyncStaging, Mark*──▶ Durable
+/// publish    Durable ──RecordReady* Publish SettleRoot* SyncParent──▶ Published
+/// clean-up   Published ──RemoveStaging RemoveJournal* Unlock SyncParent*──▶ Published
+/// abort      any but InDoubt, Published ──RemoveStaging RemoveJournal* | LeaveStaging, Unlock──▶ Failed
 ///
 /// an item's error      Receiving ──▶ Receiving: it may be sent again
 /// an error of a sync   any ──▶ Failed; after the rename: InDoubt
@@ -660,7 +666,7 @@ impl Landing {
 
     fn measured(&mut self, space: Space) {
         self.space = Some(space);
-        let (bytes, files) = self.already();
+        let Claimed { bytes, files } = self.already();
         let need = self.survey.allocated.saturating_sub(bytes);
         let need = need.saturating_add(need / RESERVE);
         let items = self.survey.items.saturating_sub(files);

@@ -23,8 +23,7 @@ impl PortableExecutor {
             FileOp::LoadJournal => OpReply::Journal(self.journal.load(&self.site.journal_path())?),
             FileOp::KeepStaged { run } => {
                 self.site.keep_staged(*run)?;
-                self.journal.build_index(&self.site.staging_path())?;
-                OpReply::Done
+                OpReply::Claimed(self.journal.build_index(&self.site.staging_path())?)
             }
             FileOp::BeginRun { run } => {
                 self.journal.begin_run(&self.site.journal_path(), *run)?;

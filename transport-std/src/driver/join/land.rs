@@ -162,10 +162,8 @@ impl SinkThread {
                 None => Report::Opened { id, place: self.sink.open(id, &item)?, kept: None },
             },
             SinkOp::Checkpoint { parts } => {
-                if let Some(sink) = self.sink.resuming() {
-                    sink.checkpoint(&parts)?;
-                }
-                Report::Checkpointed
+                let sink = self.sink.resuming();
+                Report::Checkpointed { syncing: sink.map_or(Ok(false), |sink| sink.checkpoint(&parts))? }
             }
             SinkOp::Write { id, offset, bytes } => return self.sink.write(id, offset, &bytes),
             SinkOp::Hole { id, offset, len } => return self.sink.hole(id, offset, len),
