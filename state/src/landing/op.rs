@@ -57,6 +57,12 @@ pub enum FileOp {
     },
     /// Append to the journal.
     Record(Box<Record>),
+    /// Append, durably, that nothing is claimed of an item any more: before its file is changed or removed, for
+    /// another one may get its inode.
+    Forget {
+        /// The item's name.
+        name: Name,
+    },
     /// Append, durably, what is about to be published, with the inodes by which it is recognised.
     RecordReady {
         /// The permission bits that the root gets when it is published.
@@ -356,9 +362,11 @@ impl FileOp {
             Self::FindJournal | Self::LoadJournal => "reading of the journal",
             Self::KeepStaged { .. } | Self::OpenStaging => "opening of the staging directory",
             Self::Find { .. } | Self::Adopt { .. } => "taking over of what an earlier run left",
-            Self::BeginRun { .. } | Self::Record(_) | Self::RecordReady { .. } | Self::Mark { .. } => {
-                "writing of the journal"
-            }
+            Self::BeginRun { .. }
+            | Self::Record(_)
+            | Self::Forget { .. }
+            | Self::RecordReady { .. }
+            | Self::Mark { .. } => "writing of the journal",
             Self::StartSync | Self::PollSync => "sync",
             Self::Identify => "inspection of what was published",
             Self::RemoveJournal => "removal of the journal",
@@ -399,6 +407,7 @@ impl FileOp {
             | Self::HardLink { name, .. }
             | Self::SyncFile { name }
             | Self::Find { name }
+            | Self::Forget { name }
             | Self::SyncDirectory { name } => name.clone(),
             Self::Adopt { claim, .. } => claim.name.clone(),
             _ => Name::root(),

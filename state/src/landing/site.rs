@@ -219,7 +219,11 @@ impl Site {
     /// Removes what an earlier process left under the staging name, its claims first. The lock is ours, so
     /// it is gone.
     pub(super) fn sweep(&self) -> io::Result<()> {
-        self.remove_journal()?;
+        if self.has_journal() {
+            self.remove_journal()?;
+            // What it claims must be gone before other files get the inodes.
+            File::open(self.parent())?.sync_all()?;
+        }
         match self.find_staging() {
             Ok(_) => remove_tree(&self.staging_path()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -341,8 +345,8 @@ fn holder_of(lock: File) -> String {
     let mut holder = String::new();
     // What can't be read leaves the holder unnamed.
     let _ = lock.take(256).read_to_string(&mut holder);
-    let holder = holder.trim();
-    if holder.is_empty() { "another process".into() } else { holder.into() }
+    let holder: String = holder.trim().chars().filter(|shown| !shown.is_control()).collect();
+    if holder.is_empty() { "another process".into() } else { holder }
 }
 
 /// Whether the process that a lock names was killed, and is not gone yet.

@@ -3,7 +3,10 @@
 use std::io;
 
 use longhaul_core::id::ItemId;
+use longhaul_core::integrity::{Checksum, Integrity, Root};
+use longhaul_core::item::Version;
 
+use super::journal::{Agreed, Claim, Claimed, Content, Loaded};
 use super::*;
 use crate::item::{Item, Name, What};
 use crate::sink::{SinkError, SinkErrorKind};
@@ -19,6 +22,8 @@ struct Recorder {
     destination: Destination,
     space: Space,
     probed: Probed,
+    /// What an earlier run claims of whatever is looked for.
+    claim: Option<Claim>,
 }
 
 impl Default for Recorder {
@@ -29,6 +34,7 @@ impl Default for Recorder {
             destination: Destination::Absent,
             space: Space { free_bytes: Some(1 << 40), free_inodes: None, syncs_tree: true, caveat: None },
             probed: Probed { no_replace: true, exchange: true },
+            claim: None,
         }
     }
 }
@@ -52,6 +58,16 @@ impl Executor for Recorder {
             FileOp::Inspect => OpReply::Destination(self.destination),
             FileOp::MeasureSpace => OpReply::Space(self.space),
             FileOp::Probe => OpReply::Probed(self.probed),
+            FileOp::LoadJournal => OpReply::Journal(
+                self.claim.as_ref().map(|_| Box::new(Loaded { run: 1, ..Loaded::default() })),
+            ),
+            FileOp::KeepStaged { .. } => OpReply::Claimed(Claimed { files: 1, bytes: 10 }),
+            FileOp::Find { .. } => OpReply::Claim(self.claim.clone().map(Box::new)),
+            FileOp::Adopt { .. } | FileOp::PollSync => OpReply::Found(true),
+            FileOp::StartSync => OpReply::Covers(77),
+            FileOp::CreateFile { .. } | FileOp::FinishFile { .. } | FileOp::PutFile { .. } => {
+                OpReply::Inode(5)
+            }
             _ => OpReply::Done,
         })
     }
@@ -363,5 +379,99 @@ fn a_name_that_the_file_system_takes_for_another_is_taken() {
         let error = ask(&mut landing, &mut recorder, |landing| put(landing, id + 1, other)).unwrap_err();
         assert!(matches!(error.kind, SinkErrorKind::NameTaken), "{error}");
         assert_eq!(error.item.as_bytes(), other.as_bytes());
+    }
+}
+
+/// A landing of a state that is worth a journal, begun.
+fn journaled(recorder: &mut Recorder) -> Landing {
+    let mut landing = Landing::new(LandingOptions { resume: true, ..LandingOptions::default() });
+    let survey = Survey { shape: Shape::Directory, bytes: Some(2 * SMALL_STATE), ..Survey::default() };
+    ask(&mut landing, recorder, |landing| landing.begin(&survey)).unwrap();
+    landing
+}
+
+fn versioned() -> Item {
+    let what = What::File { size: 10, linked: false, sparse: false };
+    Item { version: Version::new(&[1]).unwrap(), ..item("f", what) }
+}
+
+fn claim() -> Claim {
+    let content = Content::Whole(Checksum::Crc32c(1));
+    Claim { name: versioned().name, size: 10, version: versioned().version, inode: 5, run: 1, content }
+}
+
+#[test]
+fn what_was_taken_over_is_forgotten_durably_before_it_is_removed() {
+    let mut recorder = Recorder { claim: Some(claim()), ..Recorder::default() };
+    let mut landing = journaled(&mut recorder);
+    ask(&mut landing, &mut recorder, |landing| {
+        landing.reopen(ItemId(0), &versioned(), Integrity::Crc32c);
+    })
+    .unwrap();
+    assert!(landing.adopted().is_some());
+    ask(&mut landing, &mut recorder, |landing| landing.discard(ItemId(0))).unwrap();
+    // Else the inode might be another file's while the claim still stands.
+    assert!(recorder.position("Forget f") < recorder.position("RemoveFile f"), "{:?}", recorder.log);
+}
+
+#[test]
+fn a_mark_covers_what_was_claimed_before_its_sync_began() {
+    let mut recorder = Recorder::default();
+    let mut landing = journaled(&mut recorder);
+    assert!(recorder.position("BeginRun") < recorder.position("MakeStagedRoot"));
+    ask(&mut landing, &mut recorder, |landing| landing.put(ItemId(0), &versioned())).unwrap();
+    ask(&mut landing, &mut recorder, |landing| landing.claim(&versioned(), &Checksum::Crc32c(1))).unwrap();
+    ask(&mut landing, &mut recorder, |landing| landing.checkpoint(&[])).unwrap();
+    assert!(recorder.position("PutFile f") < recorder.position("Record"));
+    assert!(recorder.position("Record") < recorder.position("StartSync"));
+    assert!(landing.is_syncing() && !recorder.did("Mark"), "nothing counts before the sync is over");
+    ask(&mut landing, &mut recorder, |landing| landing.checkpoint(&[])).unwrap();
+    assert!(recorder.position("PollSync") < recorder.position("Mark"));
+    assert!(!landing.is_syncing());
+}
+
+#[test]
+fn what_is_about_to_be_published_is_noted_when_it_is_durable_and_before_it_is_renamed() {
+    let mut recorder = Recorder::default();
+    let mut landing = journaled(&mut recorder);
+    ask(&mut landing, &mut recorder, |landing| landing.put(ItemId(0), &versioned())).unwrap();
+    ask(&mut landing, &mut recorder, |landing| landing.put(ItemId(1), &item("", What::Directory))).unwrap();
+    ask(&mut landing, &mut recorder, Landing::sync).unwrap();
+    let root = Root { integrity: Integrity::Crc32c, hash: [0; 32] };
+    landing.agreed(Agreed { items: 2, bytes: 10, root });
+    ask(&mut landing, &mut recorder, Landing::publish).unwrap();
+    ask(&mut landing, &mut recorder, Landing::clean_up).unwrap();
+    let order = [
+        "SyncStaging",
+        "Mark",
+        "RecordReady",
+        "Publish",
+        "SyncParent",
+        "RemoveStaging",
+        "RemoveJournal",
+        "Unlock",
+    ];
+    let last = |entry: &str| recorder.log.iter().rposition(|line| line.starts_with(entry)).unwrap();
+    let places: Vec<usize> = order.iter().map(|entry| last(entry)).collect();
+    // (The parent is synced once more at the very end.)
+    let at = |entry: &str| places[order.iter().position(|one| *one == entry).unwrap()];
+    assert!(at("SyncStaging") < at("Mark") && at("Mark") < at("RecordReady"), "{:?}", recorder.log);
+    assert!(at("RecordReady") < at("Publish") && at("Publish") < at("RemoveStaging"), "{:?}", recorder.log);
+    assert!(
+        at("RemoveStaging") < at("RemoveJournal") && at("RemoveJournal") < at("Unlock"),
+        "{:?}",
+        recorder.log
+    );
+}
+
+#[test]
+fn what_a_journal_claims_stays_when_a_landing_is_given_up() {
+    for claims in [false, true] {
+        let mut recorder = Recorder { claim: claims.then(claim), ..Recorder::default() };
+        let mut landing = journaled(&mut recorder);
+        landing.abort();
+        assert!(run(&mut landing, &mut recorder, b"", &mut || true).is_ok());
+        assert_eq!((recorder.did("LeaveStaging"), recorder.did("RemoveStaging")), (claims, !claims));
+        assert_eq!(recorder.did("RemoveJournal"), !claims);
     }
 }

@@ -100,6 +100,12 @@ impl Writeback {
         }
     }
 
+    /// As if a sync had failed.
+    #[cfg(test)]
+    pub(super) fn fail(&self, error: io::Error) {
+        self.shared.lock().error = Some(error);
+    }
+
     fn stop(&mut self) {
         self.shared.lock().stopped = true;
         self.shared.changed.notify_one();
@@ -160,7 +166,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let writeback = Writeback::start(&File::open(dir.path()).unwrap()).unwrap();
         writeback.begin(What::Tree);
-        writeback.shared.lock().error = Some(io::ErrorKind::StorageFull.into());
+        writeback.fail(io::ErrorKind::StorageFull.into());
         assert_eq!(writeback.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 }

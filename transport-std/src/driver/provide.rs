@@ -453,6 +453,7 @@ impl Provide {
             prefix.is_some()
         };
         if understood {
+            io.control.add_resumed(offset - known);
             return Ok(());
         }
         let words = "what the joiner says it kept of an item has no checksum of so many bytes";

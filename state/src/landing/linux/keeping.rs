@@ -32,6 +32,7 @@ impl LinuxExecutor {
             FileOp::Find { name } => OpReply::Claim(self.journal.find(name)?.map(Box::new)),
             FileOp::Adopt { id, claim, linked } => self.adopt(*id, claim, *linked)?,
             FileOp::Record(record) => done(self.journal.record(record))?,
+            FileOp::Forget { name } => done(self.journal.note(&Record::Forget(name.clone())))?,
             FileOp::RecordReady { root_mode, state } => {
                 let ready = self.site.ready(*root_mode, *state)?;
                 done(self.journal.note(&Record::Ready(ready)))?
@@ -159,4 +160,47 @@ fn rename_absent(from: &File, name: &[u8], to: impl AsFd, new: &[u8]) -> io::Res
 
 fn done<E>(result: Result<(), E>) -> Result<OpReply, E> {
     result.map(|()| OpReply::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_core::item::{Timestamp, Version};
+
+    use super::*;
+    use crate::item::{Item, Name, What};
+    use crate::landing::{Landing, LandingOptions, Site, run};
+    use crate::sink::SinkErrorKind;
+    use crate::source::Survey;
+
+    // Catalogue: F23
+    /// The kernel says only once that it lost what was written: to the sync in the background, which claims it.
+    #[test]
+    fn what_a_background_sync_heard_fails_the_last_sync_of_few_files_too() {
+        let scratch = tempfile::tempdir().unwrap();
+        let site = Site::new(&scratch.path().join("to"), None).unwrap();
+        let mut executor = LinuxExecutor::new(site);
+        let mut landing = Landing::new(LandingOptions { resume: true, ..LandingOptions::default() });
+        let carry_out = |landing: &mut Landing, executor: &mut LinuxExecutor| {
+            run(landing, executor, b"content", &mut || true)
+        };
+        landing.begin(&Survey { bytes: Some(2 << 20), items: 1, ..Survey::default() });
+        carry_out(&mut landing, &mut executor).unwrap();
+        let file = Item {
+            name: Name::new(*b"file").unwrap(),
+            mode: 0o644,
+            mtime: Timestamp::default(),
+            version: Version::new(&[1]).unwrap(),
+            what: What::File { size: 7, linked: false, sparse: false },
+        };
+        landing.put(ItemId(0), &file);
+        carry_out(&mut landing, &mut executor).unwrap();
+        landing.checkpoint(&[]);
+        carry_out(&mut landing, &mut executor).unwrap();
+        executor.writeback.as_ref().unwrap().fail(io::Error::from_raw_os_error(5));
+        landing.sync();
+        let error = carry_out(&mut landing, &mut executor).unwrap_err();
+        assert!(matches!(error.kind, SinkErrorKind::Durability(_)), "{error}");
+        landing.abort();
+        carry_out(&mut landing, &mut executor).unwrap();
+    }
 }

@@ -296,6 +296,13 @@ impl LinuxExecutor {
         heard
     }
 
+    /// The end of every sync: an error that a sync in the background heard before it is as final.
+    fn sync_staging(&mut self) -> io::Result<()> {
+        let heard = self.writeback.take().map_or(Ok(()), Writeback::finish);
+        opened(self.staging.as_ref())?.sync_all()?;
+        heard
+    }
+
     fn unlink(&mut self, name: &Name) -> io::Result<()> {
         if name.is_root() {
             unlinkat(opened(self.staging.as_ref())?, STATE, UnlinkatFlags::NoRemoveDir)?;
@@ -462,7 +469,7 @@ impl Executor for LinuxExecutor {
                 self.unsynced_files.clear();
                 self.sync_tree()?;
             }
-            FileOp::SyncStaging => opened(self.staging.as_ref())?.sync_all()?,
+            FileOp::SyncStaging => self.sync_staging()?,
             FileOp::SyncParent => opened(self.parent.as_ref())?.sync_all()?,
             FileOp::Publish { how } => self.publish(*how)?,
             FileOp::SettleRoot { mode } => {

@@ -5,7 +5,7 @@ use longhaul_core::id::ItemId;
 use longhaul_core::integrity::{Checksum, Integrity, Prefix};
 
 use super::{Landing, LandingState, OpenFile, Request};
-use crate::item::{Item, Name, What};
+use crate::item::{Item, What};
 use crate::landing::journal::{Agreed, Claim, Claimed, Content, Loaded, Ready, Record};
 use crate::landing::{Destination, FileOp, Leftover, OpReply, Rename};
 use crate::source::Shape;
@@ -106,11 +106,12 @@ impl Landing {
             return;
         }
         for (id, prefix) in parts {
-            let Some(file) = self.open.get(id) else { continue };
+            let Some(file) = self.open.get_mut(id) else { continue };
             let (Some(inode), Some(size)) = (file.inode, file.size) else { continue };
             if file.version.as_bytes().is_empty() || prefix.offset() >= size {
                 continue;
             }
+            file.claimed = true;
             let (name, version, run) = (file.name.clone(), file.version, self.journaling.run);
             let content = Content::Part(Box::new(prefix.clone()));
             self.record(Record::Claim(Claim { name, size, version, inode, run, content }));
@@ -128,13 +129,6 @@ impl Landing {
     #[must_use]
     pub const fn is_syncing(&self) -> bool {
         self.journaling.syncing.is_some()
-    }
-
-    /// Nothing is claimed of an item any more.
-    pub(super) fn forget(&mut self, name: &Name) {
-        if self.journaling.on {
-            self.record(Record::Forget(name.clone()));
-        }
     }
 
     fn record(&mut self, record: Record) {
@@ -156,6 +150,7 @@ impl Landing {
     /// Everything that was finished is durable: all claims count.
     pub(super) fn mark_all(&mut self) {
         if self.journaling.on {
+            self.journaling.syncing = None;
             self.queue.push_back(FileOp::Mark { covers: None });
         }
     }
@@ -185,7 +180,7 @@ impl Landing {
                 let wanted = journaling.wanted.take();
                 if let (true, Some((_, file, _))) = (found, wanted) {
                     journaling.adopted = Some(claim.content);
-                    self.open.insert(id, OpenFile { inode: Some(claim.inode), ..file });
+                    self.open.insert(id, OpenFile { inode: Some(claim.inode), claimed: true, ..file });
                 }
             }
             (FileOp::StartSync, OpReply::Covers(covers)) => journaling.syncing = Some(covers),

@@ -133,6 +133,8 @@ struct OpenFile {
     size: Option<u64>,
     version: Version,
     inode: Option<u64>,
+    /// The journal claims something of it.
+    claimed: bool,
 }
 
 impl OpenFile {
@@ -149,6 +151,7 @@ impl OpenFile {
             size,
             version: item.version,
             inode: None,
+            claimed: false,
         }
     }
 }
@@ -271,7 +274,9 @@ impl Landing {
         self.state = LandingState::Receiving;
         match self.open.remove(&id) {
             Some(file) => {
-                self.forget(&file.name);
+                if file.claimed {
+                    self.queue.push_back(FileOp::Forget { name: file.name.clone() });
+                }
                 self.queue.push_back(FileOp::RemoveFile { id, name: file.name });
             }
             None => self.reject(&Name::root(), misuse("discard", "this item is not open")),
@@ -733,6 +738,7 @@ fn explain(op: &FileOp, error: OpError) -> SinkError {
             | FileOp::PollSync
             | FileOp::Mark { .. }
             | FileOp::BeginRun { .. }
+            | FileOp::Forget { .. }
             | FileOp::RecordReady { .. },
             _,
         ) => SinkErrorKind::Durability(error),
@@ -752,7 +758,8 @@ fn explain(op: &FileOp, error: OpError) -> SinkError {
             | FileOp::FinishDirectory { .. }
             | FileOp::MakeParents { .. }
             | FileOp::SymbolicLink { .. }
-            | FileOp::HardLink { .. },
+            | FileOp::HardLink { .. }
+            | FileOp::Adopt { .. },
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory,
         ) => SinkErrorKind::NameTaken,
         _ => return SinkError::io(name, op.action(), error),

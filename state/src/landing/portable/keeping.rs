@@ -34,6 +34,7 @@ impl PortableExecutor {
             FileOp::Find { name } => OpReply::Claim(self.journal.find(name)?.map(Box::new)),
             FileOp::Adopt { id, claim, linked } => self.adopt(*id, claim, *linked)?,
             FileOp::Record(record) => done(self.journal.record(record))?,
+            FileOp::Forget { name } => done(self.journal.note(&Record::Forget(name.clone())))?,
             FileOp::RecordReady { root_mode, state } => {
                 let ready = self.site.ready(*root_mode, *state)?;
                 done(self.journal.note(&Record::Ready(ready)))?
