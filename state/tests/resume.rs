@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use longhaul_core::id::ItemId;
-use longhaul_core::integrity::{Checksum, Integrity, ItemFold, RUN_LEN, RunHasher, crc32c};
+use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Prefix, RUN_LEN, RunHasher, crc32c};
 use longhaul_core::item::{Timestamp, Version};
 use longhaul_state::item::Name;
 use longhaul_state::landing::Staging;
@@ -14,6 +14,9 @@ use longhaul_state::source::{Shape, Survey};
 use longhaul_state::{Item, Place, Sink, What};
 
 const MIB: u64 = 1 << 20;
+
+/// How often it is looked for what a sync in the background makes durable.
+const LOOKS: u32 = 100_000;
 
 /// What is done to a path, in words and in deed.
 type Meddling = (&'static str, fn(&Path));
@@ -61,10 +64,18 @@ impl Scratch {
 
     /// Has the sink make everything durable that is finished, in the background, until that is claimed.
     fn checkpoint(&self, sink: &mut DirectorySink, bytes: u64) {
-        while self.claimed() < bytes {
-            sink.checkpoint(&[]).unwrap();
+        self.checkpoint_with(sink, &[], bytes);
+    }
+
+    fn checkpoint_with(&self, sink: &mut DirectorySink, parts: &[(ItemId, Prefix)], bytes: u64) {
+        for _ in 0..LOOKS {
+            sink.checkpoint(parts).unwrap();
+            if self.claimed() >= bytes {
+                return;
+            }
             std::thread::yield_now();
         }
+        panic!("{} bytes are claimed, and not {bytes}", self.claimed());
     }
 
     fn names(&self) -> Vec<String> {
@@ -152,10 +163,7 @@ fn whole_files_and_the_beginnings_of_others_are_gone_on_with() {
     let file = file_of(sink.open(ItemId(1), &part).unwrap());
     file.write_all_at(&large[..17 << 20], 0).unwrap();
     let prefix = fold(&large, RUN_LEN).prefix().unwrap();
-    while scratch.claimed() < 18 * MIB {
-        sink.checkpoint(&[(ItemId(1), prefix.clone())]).unwrap();
-        std::thread::yield_now();
-    }
+    scratch.checkpoint_with(&mut sink, &[(ItemId(1), prefix.clone())], 18 * MIB);
     drop(sink);
     assert_eq!(scratch.names(), [".to.longhaul", ".to.longhaul.journal"], "the lock is free");
 
@@ -271,7 +279,7 @@ fn an_item_that_turned_out_wrong_is_not_kept_again() {
     assert!(reopen(&mut sink, 0, &file).is_some());
     sink.discard(ItemId(0)).unwrap();
     land(&mut sink, 1, &item("other", 3000, 1), &content);
-    scratch.checkpoint(&mut sink, 6000);
+    scratch.checkpoint(&mut sink, 3000);
     drop(sink);
     let mut sink = scratch.again();
     assert_eq!(reopen(&mut sink, 0, &file), None);
@@ -310,6 +318,23 @@ fn a_run_that_is_interrupted_again_and_again_comes_to_its_end() {
 }
 
 #[test]
+fn what_was_being_tried_out_when_a_process_ended_is_cleared_away() {
+    let scratch = Scratch::new();
+    let file = item("file", 3000, 1);
+    one_run(&scratch, &file, &bytes(3000));
+    for name in ["probe", "probe.renamed", "index"] {
+        fs::write(scratch.staging().join(name), b"").unwrap();
+    }
+    fs::create_dir(scratch.staging().join("probe.directory")).unwrap();
+    fs::create_dir(scratch.staging().join("links")).unwrap();
+    let mut sink = scratch.again();
+    assert!(reopen(&mut sink, 0, &file).is_some());
+    sink.finish(ItemId(0), 3000).unwrap();
+    complete(sink);
+    assert_eq!(scratch.names(), ["to"]);
+}
+
+#[test]
 fn a_state_that_is_one_file_goes_on_too() {
     let scratch = Scratch::new();
     let content = bytes(20 * MIB);
@@ -323,10 +348,7 @@ fn a_state_that_is_one_file_goes_on_too() {
     let place = file_of(sink.open(ItemId(0), &file).unwrap());
     place.write_all_at(&content[..16 << 20], 0).unwrap();
     let prefix = fold(&content, RUN_LEN).prefix().unwrap();
-    while scratch.claimed() < RUN_LEN {
-        sink.checkpoint(&[(ItemId(0), prefix.clone())]).unwrap();
-        std::thread::yield_now();
-    }
+    scratch.checkpoint_with(&mut sink, &[(ItemId(0), prefix.clone())], RUN_LEN);
     drop(sink);
     let mut sink = begin();
     let kept = sink.reopen(ItemId(0), &file, Integrity::Crc32c).unwrap().unwrap();

@@ -6,6 +6,7 @@
 //! | [`catalogue`] | which faults and bad input are proved to be withstood, and by which tests |
 //! | [`broken`] | that the directed runs find what is broken on purpose |
 //! | [`mod@conformance`] | a transport moves every kind of state, and fails as it should |
+//! | [`kills`] | the command keeps its promises, killed or failed at any call of the system |
 //! | [`hostile`] | a transport withstands peers that lie, cut off, and speak something else |
 #![forbid(unsafe_code)]
 
@@ -13,4 +14,5 @@ pub mod broken;
 pub mod catalogue;
 pub mod conformance;
 pub mod hostile;
+pub mod kills;
 pub mod sim;

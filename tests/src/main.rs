@@ -6,6 +6,7 @@
 //! cargo run -p longhaul-tests --release -- minimise 17
 //! cargo run -p longhaul-tests --release -- scenario tests/scenarios/network.txt
 //! cargo run -p longhaul-tests --release -- catalogue --run
+//! cargo run -p longhaul-tests --release -- kills --seconds 60
 //! ```
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use longhaul_tests::broken;
 use longhaul_tests::catalogue::{self, Catalogue, Results};
+use longhaul_tests::kills;
 use longhaul_tests::sim::{Case, minimise, parse_scenarios, run, soak};
 
 #[derive(Parser)]
@@ -83,6 +85,19 @@ enum Command {
         #[arg(long)]
         results: Option<PathBuf>,
     },
+    /// Kill the real command at its n-th call of the system, or make the call fail; needs strace, and the
+    /// command beside this one (cargo build -p longhaul-cli, in the same profile)
+    Kills {
+        /// For how long
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// What the points are drawn by
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Every point, however long it takes
+        #[arg(long)]
+        all: bool,
+    },
     /// Shrink a seed that fails to the smallest scenario line that does
     Minimise {
         /// Which
@@ -104,6 +119,7 @@ fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<(), String> {
     match command {
+        Command::Kills { seconds, seed, all } => kill(Duration::from_secs(seconds), seed, all),
         Command::Soak { seconds, cores, from, seeds, least } => {
             let soaked = soak(from, seeds, Duration::from_secs(seconds), cores);
             println!(
@@ -183,5 +199,19 @@ fn report(case: &Case, trace: bool) -> Result<(), String> {
     println!("{case}");
     let outcome = run(case, trace).map_err(|what| format!("{case}\n{what}"))?;
     println!("{outcome:?}");
+    Ok(())
+}
+
+fn kill(time: Duration, seed: u64, all: bool) -> Result<(), String> {
+    if !kills::is_there() {
+        println!("skipped: strace can't trace here");
+        return Ok(());
+    }
+    let here = std::env::current_exe().map_err(|error| error.to_string())?;
+    let tried = kills::kills(&here.with_file_name("longhaul"), time, seed, all)?;
+    println!(
+        "seed {seed}: {} cases at {} points; {} ended the command, {} of them when it had published",
+        tried.cases, tried.points, tried.ended, tried.published,
+    );
     Ok(())
 }

@@ -19,6 +19,8 @@ use super::{Destination, Leftover, OpError, OpReply};
 pub(super) const STATE: &str = "state";
 /// The name, inside staging, of the directory of the first files of hard-link sets.
 pub(super) const LINKS: &str = "links";
+/// What the names, inside staging, of what earlier runs staged begin with.
+const KEPT: &str = "kept.";
 /// The longest part of the destination's name that its staging's name repeats: a name has at most
 /// 255 bytes.
 const NAME_KEPT: usize = 200;
@@ -255,13 +257,22 @@ impl Site {
         Ok(())
     }
 
-    /// Sets what run `run` staged aside. Its links to first files are not needed: sets are made anew.
+    /// Sets what run `run` staged aside, beside what earlier ones did. Nothing else in staging is needed: links
+    /// to first files are made anew, and the rest was being tried out when a process ended.
     pub(super) fn keep_staged(&mut self, run: u32) -> io::Result<()> {
         self.open_staging()?;
         let staging = self.staging_path();
-        match remove_tree(&staging.join(LINKS)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        for entry in fs::read_dir(&staging)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == STATE || name.as_bytes().starts_with(KEPT.as_bytes()) {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                remove_tree(&entry.path())?
+            } else {
+                fs::remove_file(entry.path())?
+            }
         }
         match fs::rename(staging.join(STATE), staging.join(kept_name(run))) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -337,7 +348,7 @@ impl Site {
 
 /// The name, in staging, of what an earlier run staged.
 pub(super) fn kept_name(run: u32) -> String {
-    format!("kept.{run}")
+    format!("{KEPT}{run}")
 }
 
 /// Who wrote into the lock that it has it.
