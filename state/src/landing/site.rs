@@ -269,9 +269,9 @@ impl Site {
                 continue;
             }
             if entry.file_type()?.is_dir() {
-                remove_tree(&entry.path())?
+                remove_tree(&entry.path())?;
             } else {
-                fs::remove_file(entry.path())?
+                fs::remove_file(entry.path())?;
             }
         }
         match fs::rename(staging.join(STATE), staging.join(kept_name(run))) {
