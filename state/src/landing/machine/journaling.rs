@@ -155,6 +155,13 @@ impl Landing {
         }
     }
 
+    /// A file is complete: what is claimed next is claimed of it.
+    pub(super) const fn finished(&mut self, reply: &OpReply) {
+        if let OpReply::Inode(inode) = reply {
+            self.journaling.finished = Some(*inode);
+        }
+    }
+
     /// What the journal ops brought.
     pub(super) fn journaled(&mut self, op: FileOp, reply: OpReply) {
         let journaling = &mut self.journaling;
@@ -171,9 +178,6 @@ impl Landing {
                 if let Some(file) = self.open.get_mut(&id) {
                     file.inode = Some(inode);
                 }
-            }
-            (FileOp::FinishFile { .. } | FileOp::PutFile { .. }, OpReply::Inode(inode)) => {
-                journaling.finished = Some(inode);
             }
             (FileOp::Find { .. }, OpReply::Claim(claim)) => self.found(claim.map(|claim| *claim)),
             (FileOp::Adopt { id, claim, .. }, OpReply::Found(found)) => {

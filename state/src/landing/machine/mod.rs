@@ -517,16 +517,15 @@ impl Landing {
             (FileOp::Probe, OpReply::Probed(probed)) => self.probed(probed),
             (FileOp::Lock, _) => self.locked = true,
             (FileOp::Unlock, _) => self.locked = false,
-            (op @ FileOp::FinishFile { id, .. }, reply) => {
+            (FileOp::FinishFile { id, .. }, reply) => {
                 if let Some(file) = self.open.remove(&id) {
                     self.wrote_file(&file.name);
                 }
-                self.journaled(op, reply);
+                self.finished(&reply);
             }
             (FileOp::PutFile { name, .. }, reply) => {
                 self.wrote_file(&name);
-                let op = FileOp::PutFile { name, mode: 0, mtime: None, sync: false };
-                self.journaled(op, reply);
+                self.finished(&reply);
             }
             (FileOp::RemoveFile { name, .. }, _) => self.dirty.forget_file(&name),
             (FileOp::MakeParents { name }, _) => self.dirty.parents_of(&name),
