@@ -1,7 +1,7 @@
 //! Every bound of the wire from both sides: the longest and the largest go through, one more is refused.
 
 use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, TaskId, Token, TransferId};
-use longhaul_core::integrity::{FoldError, Integrity, crc32c};
+use longhaul_core::integrity::{FoldError, Integrity, PREFIX_SUMS_MAX, crc32c};
 use longhaul_core::item::{Escaped, Item, ItemName, MODE_MASK, PATH_MAX, Timestamp, Version, What};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::wire::{
@@ -266,6 +266,28 @@ fn grades_stand_in_order() {
     {
         assert_eq!(reads_back(&Frame::Grades(Grades { received, verified, durable })), right);
     }
+}
+
+// Catalogue: B6, B13
+#[test]
+fn what_is_kept_has_the_sums_of_its_checksum() {
+    let sums = [7; 42 * 32];
+    for integrity in [Integrity::None, Integrity::Crc32c, Integrity::Blake3] {
+        for len in 0..=sums.len() {
+            let fits = match integrity {
+                Integrity::None => len == 0,
+                Integrity::Crc32c => len == 4,
+                Integrity::Blake3 => len > 0 && len % 32 == 0 && len <= PREFIX_SUMS_MAX,
+            };
+            let frame = Frame::Kept { id: ItemId(3), offset: 9, integrity, sums: &sums[..len] };
+            let (header, body) = changed(&frame, |_| {});
+            let parsed = parse_header(&header).and_then(|header| Frame::parse(&header, &body));
+            assert_eq!(parsed == Ok(frame), fits, "{integrity} of {len} bytes");
+            assert_eq!(parsed.is_ok(), fits, "{integrity} of {len} bytes");
+        }
+    }
+    let frame = Frame::Kept { id: ItemId(3), offset: 9, integrity: Integrity::None, sums: b"" };
+    assert!(!stands(&frame, |body| body[0] = 3), "no such checksum");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use longhaul_core::id::ItemId;
 use longhaul_core::integrity::{Checksum, Integrity, Root};
 use longhaul_core::item::Version;
 
-use super::journal::{Agreed, Claim, Claimed, Content, Loaded};
+use super::journal::{Agreed, Claim, Claimed, Content, Loaded, Ready};
 use super::*;
 use crate::item::{Item, Name, What};
 use crate::sink::{SinkError, SinkErrorKind};
@@ -24,6 +24,9 @@ struct Recorder {
     probed: Probed,
     /// What an earlier run claims of whatever is looked for.
     claim: Option<Claim>,
+    /// What it was about to publish, and which inodes stand at the destination and in staging.
+    ready: Option<Ready>,
+    identities: (Option<u64>, Option<u64>),
 }
 
 impl Default for Recorder {
@@ -35,6 +38,8 @@ impl Default for Recorder {
             space: Space { free_bytes: Some(1 << 40), free_inodes: None, syncs_tree: true, caveat: None },
             probed: Probed { no_replace: true, exchange: true },
             claim: None,
+            ready: None,
+            identities: (None, None),
         }
     }
 }
@@ -58,12 +63,17 @@ impl Executor for Recorder {
             FileOp::Inspect => OpReply::Destination(self.destination),
             FileOp::MeasureSpace => OpReply::Space(self.space),
             FileOp::Probe => OpReply::Probed(self.probed),
-            FileOp::LoadJournal => OpReply::Journal(
-                self.claim.as_ref().map(|_| Box::new(Loaded { run: 1, ..Loaded::default() })),
-            ),
+            FileOp::LoadJournal => {
+                let loaded = Loaded { run: 1, ready: self.ready, ..Loaded::default() };
+                OpReply::Journal(self.claim.as_ref().map(|_| Box::new(loaded)))
+            }
             FileOp::KeepStaged { .. } => OpReply::Claimed(Claimed { files: 1, bytes: 10 }),
             FileOp::Find { .. } => OpReply::Claim(self.claim.clone().map(Box::new)),
-            FileOp::Adopt { .. } | FileOp::PollSync => OpReply::Found(true),
+            FileOp::FindJournal | FileOp::Adopt { .. } | FileOp::PollSync => OpReply::Found(true),
+            FileOp::Identify => {
+                let (destination, staged) = self.identities;
+                OpReply::Identities { destination, staged, is_directory: true }
+            }
             FileOp::StartSync => OpReply::Covers(77),
             FileOp::CreateFile { .. } | FileOp::FinishFile { .. } | FileOp::PutFile { .. } => {
                 OpReply::Inode(5)
@@ -424,10 +434,10 @@ fn a_mark_covers_what_was_claimed_before_its_sync_began() {
     ask(&mut landing, &mut recorder, |landing| landing.checkpoint(&[])).unwrap();
     assert!(recorder.position("PutFile f") < recorder.position("Record"));
     assert!(recorder.position("Record") < recorder.position("StartSync"));
-    assert!(landing.is_syncing() && !recorder.did("Mark"), "nothing counts before the sync is over");
+    assert!(landing.has_unmarked() && !recorder.did("Mark"), "nothing counts before the sync is over");
     ask(&mut landing, &mut recorder, |landing| landing.checkpoint(&[])).unwrap();
     assert!(recorder.position("PollSync") < recorder.position("Mark"));
-    assert!(!landing.is_syncing());
+    assert!(!landing.has_unmarked());
 }
 
 #[test]
@@ -473,5 +483,39 @@ fn what_a_journal_claims_stays_when_a_landing_is_given_up() {
         assert!(run(&mut landing, &mut recorder, b"", &mut || true).is_ok());
         assert_eq!((recorder.did("LeaveStaging"), recorder.did("RemoveStaging")), (claims, !claims));
         assert_eq!(recorder.did("RemoveJournal"), !claims);
+    }
+}
+
+#[test]
+fn what_an_earlier_run_left_stays_when_it_can_not_be_taken_over_now() {
+    for at in ["KeepStaged", "BeginRun", "MeasureSpace", "MakeStagedRoot"] {
+        let mut recorder = Recorder { claim: Some(claim()), ..Recorder::failing(at, eio) };
+        let mut landing = Landing::new(LandingOptions { resume: true, ..LandingOptions::default() });
+        assert!(ask(&mut landing, &mut recorder, |landing| landing.begin(&large())).is_err(), "{at}");
+        landing.abort();
+        assert!(run(&mut landing, &mut recorder, b"", &mut || true).is_ok());
+        assert!(recorder.did("LeaveStaging") && recorder.did("Unlock"), "{at}: {:?}", recorder.log);
+        assert!(!recorder.did("RemoveStaging") && !recorder.did("RemoveJournal"), "{at}: {:?}", recorder.log);
+    }
+}
+
+#[test]
+fn what_could_not_be_seen_through_is_left_for_another_try() {
+    let root = Root { integrity: Integrity::Crc32c, hash: [0; 32] };
+    let state = Agreed { items: 2, bytes: 10, root };
+    let ready = Ready { staged: 7, old: None, root_mode: None, state };
+    for (destination, at) in [(None, "Publish"), (None, "SyncParent"), (Some(7), "SyncParent")] {
+        let mut recorder = Recorder {
+            claim: Some(claim()),
+            ready: Some(ready),
+            identities: (destination, Some(7)),
+            ..Recorder::failing(at, eio)
+        };
+        let mut landing = Landing::new(LandingOptions { resume: true, ..LandingOptions::default() });
+        let recovered = ask(&mut landing, &mut recorder, Landing::recover);
+        assert!(recovered.is_err(), "{at}: {:?}", recorder.log);
+        landing.abort();
+        assert!(run(&mut landing, &mut recorder, b"", &mut || true).is_ok());
+        assert!(!recorder.did("RemoveStaging") && !recorder.did("RemoveJournal"), "{at}: {:?}", recorder.log);
     }
 }

@@ -211,7 +211,7 @@ impl Resume for DirectorySink {
     fn checkpoint(&mut self, parts: &[(ItemId, Prefix)]) -> Result<bool, SinkError> {
         self.landing.checkpoint(parts);
         self.run(&[])?;
-        Ok(self.landing.is_syncing())
+        Ok(self.landing.has_unmarked())
     }
 
     fn agreed(&mut self, agreed: Agreed) {

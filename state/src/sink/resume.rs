@@ -27,8 +27,8 @@ pub trait Resume {
     fn vouch(&mut self, item: &Item, checksum: &Checksum) -> Result<(), SinkError>;
 
     /// Goes on with making durable what has come so far, without waiting for the disk: everything that is
-    /// finished, and of open items the first bytes, whose writes are over. Says whether the disk is still at
-    /// it: then it is to be called again soon.
+    /// finished, and of open items the first bytes, whose writes are over. Says whether more is to
+    /// be claimed, or the disk is still at it: then it is to be called again soon.
     ///
     /// # Errors
     /// If the disk fails: nothing that was written since the last good checkpoint can be trusted.

@@ -20,8 +20,9 @@ pub(super) struct Journaling {
     /// What earlier runs left, and how much.
     kept: Option<Loaded>,
     already: Claimed,
-    /// This run has appended a claim.
+    /// This run has appended a claim, and one since the last sync began.
     appended: bool,
+    unmarked: bool,
     /// Something is claimed and counts, of this run or an earlier one.
     claims: bool,
     /// A sync was begun: what the journal claims up to here will be durable.
@@ -101,10 +102,6 @@ impl Landing {
         {
             return;
         }
-        if self.journaling.syncing.is_some() {
-            self.queue.push_back(FileOp::PollSync);
-            return;
-        }
         for (id, prefix) in parts {
             let Some(file) = self.open.get_mut(id) else { continue };
             let (Some(inode), Some(size)) = (file.inode, file.size) else { continue };
@@ -116,7 +113,9 @@ impl Landing {
             let content = Content::Part(Box::new(prefix.clone()));
             self.record(Record::Claim(Claim { name, size, version, inode, run, content }));
         }
-        self.queue.push_back(FileOp::StartSync);
+        // What is appended while a sync is under way counts with the next one.
+        let syncing = self.journaling.syncing.is_some();
+        self.queue.push_back(if syncing { FileOp::PollSync } else { FileOp::StartSync });
     }
 
     /// Both sides have the same: it is noted before it is published, so that a later process can tell what it
@@ -125,10 +124,10 @@ impl Landing {
         self.journaling.agreed = Some(agreed);
     }
 
-    /// Whether a sync that a checkpoint began is not known to be over.
+    /// Whether something is claimed that does not count yet: another checkpoint is wanted.
     #[must_use]
-    pub const fn is_syncing(&self) -> bool {
-        self.journaling.syncing.is_some()
+    pub const fn has_unmarked(&self) -> bool {
+        self.journaling.syncing.is_some() || self.journaling.unmarked
     }
 
     fn record(&mut self, record: Record) {
@@ -150,7 +149,7 @@ impl Landing {
     /// Everything that was finished is durable: all claims count.
     pub(super) fn mark_all(&mut self) {
         if self.journaling.on {
-            self.journaling.syncing = None;
+            (self.journaling.syncing, self.journaling.unmarked) = (None, false);
             self.queue.push_back(FileOp::Mark { covers: None });
         }
     }
@@ -187,13 +186,17 @@ impl Landing {
                     self.open.insert(id, OpenFile { inode: Some(claim.inode), claimed: true, ..file });
                 }
             }
-            (FileOp::StartSync, OpReply::Covers(covers)) => journaling.syncing = Some(covers),
+            (FileOp::StartSync, OpReply::Covers(covers)) => {
+                (journaling.syncing, journaling.unmarked) = (Some(covers), false);
+            }
             (FileOp::PollSync, OpReply::Found(true)) => {
                 let covers = journaling.syncing.take();
                 self.queue.push_back(FileOp::Mark { covers });
             }
             (FileOp::Record(record), _) => {
-                journaling.appended |= matches!(*record, Record::Claim(_));
+                let claims = matches!(*record, Record::Claim(_));
+                (journaling.appended, journaling.unmarked) =
+                    (journaling.appended || claims, journaling.unmarked || claims);
             }
             (FileOp::Mark { .. }, _) => journaling.claims |= journaling.appended,
             (FileOp::Identify, OpReply::Identities { destination, staged, is_directory }) => {
@@ -202,7 +205,7 @@ impl Landing {
                 }
                 self.identified(destination, staged);
             }
-            (FileOp::RemoveJournal, _) => journaling.on = false,
+            (FileOp::RemoveJournal | FileOp::Unlock, _) => journaling.on = false,
             _ => {}
         }
     }
@@ -227,6 +230,8 @@ impl Landing {
     fn loaded(&mut self, loaded: Option<Loaded>) {
         let ready = loaded.as_ref().and_then(|loaded| loaded.ready);
         self.journaling.ready = ready;
+        // Whatever fails from here on, what is there is not removed.
+        (self.journaling.on, self.journaling.claims) = (loaded.is_some(), loaded.is_some());
         match (self.request, loaded) {
             (Request::Recover, Some(_)) if ready.is_some() => self.queue.push_back(FileOp::Identify),
             (Request::Recover, _) => self.queue.push_back(FileOp::Unlock),
@@ -251,6 +256,7 @@ impl Landing {
     /// Begins from nothing: what follows in the queue stays.
     pub(super) fn start_over(&mut self) {
         (self.journaling.kept, self.journaling.already) = (None, Claimed::default());
+        (self.journaling.on, self.journaling.claims) = (false, false);
         for op in [FileOp::BeginRun { run: 1 }, FileOp::SyncParent, FileOp::MakeStaging, FileOp::Sweep] {
             self.queue.push_front(op);
         }
@@ -273,7 +279,8 @@ impl Landing {
             self.queue.push_back(FileOp::OpenStaging);
         } else if staged == Some(ready.staged)
             && destination == ready.old
-            && (destination.is_none() || self.options.replace)
+            && (self.options.replace
+                || matches!(self.destination, Destination::Absent | Destination::EmptyDirectory))
         {
             self.journaling.recovered = Some(ready.state);
             let how = match self.destination {

@@ -516,7 +516,10 @@ impl Landing {
             (FileOp::MeasureSpace, OpReply::Space(space)) => self.measured(space),
             (FileOp::Probe, OpReply::Probed(probed)) => self.probed(probed),
             (FileOp::Lock, _) => self.locked = true,
-            (FileOp::Unlock, _) => self.locked = false,
+            (op @ FileOp::Unlock, reply) => {
+                self.locked = false;
+                self.journaled(op, reply);
+            }
             (FileOp::FinishFile { id, .. }, reply) => {
                 if let Some(file) = self.open.remove(&id) {
                     self.wrote_file(&file.name);
