@@ -1,8 +1,8 @@
 //! The kill rig: the real command, killed at its n-th call of the system, or told that the call failed.
 //!
 //! strace does it. A first run, which is let through, tells which calls there are and how often one thread makes
-//! each; every one of them is then a case: the fetch is killed there, or the call fails with an errno. After
-//! each case
+//! each; every one of them is then a case: the command is killed there, or the call fails with an errno. It is a
+//! `fetch` from a provider that is let alone, or a `push` to a joiner that is. After each case
 //!
 //! - the destination is the old state or the whole new one, and what claims success has published;
 //! - no error is a panic, and nothing hangs;
@@ -15,15 +15,19 @@ use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use longhaul_core::integrity::crc32c;
+use longhaul_core::reason::Side;
 
 pub use strace::is_there;
 use strace::{Injection, Traced};
 
 /// A run that takes longer hangs.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// What all sessions are told.
+const SESSION: [&str; 3] = ["--no-redial", "--stall-timeout", "5s"];
 
 /// What a run of the rig has tried.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +45,7 @@ pub struct Tried {
 /// One place to end at.
 #[derive(Clone, Debug)]
 struct Point {
+    side: Side,
     replace: bool,
     call: String,
     nth: usize,
@@ -53,9 +58,9 @@ struct Point {
 pub fn kills(longhaul: &Path, time: Duration, seed: u64, all: bool) -> Result<Tried, String> {
     let rig = Rig::new(longhaul)?;
     let mut points = Vec::new();
-    for replace in [false, true] {
-        for (call, times) in rig.calls(replace)? {
-            points.extend((1..=times).map(|nth| Point { replace, call: call.clone(), nth }));
+    for (side, replace) in [(Side::Joiner, false), (Side::Joiner, true), (Side::Provider, false)] {
+        for (call, times) in rig.calls(side, replace)? {
+            points.extend((1..=times).map(|nth| Point { side, replace, call: call.clone(), nth }));
         }
     }
     points.sort_by_cached_key(|point| crc32c(format!("{seed} {point:?}").as_bytes()));
@@ -69,8 +74,9 @@ pub fn kills(longhaul: &Path, time: Duration, seed: u64, all: bool) -> Result<Tr
                 return Ok(tried);
             }
             let injection = Injection { call: &point.call, nth: point.nth, what };
-            rig.case(point.replace, &injection, &mut tried)
-                .map_err(|error| format!("{injection}, replace: {}: {error}", point.replace))?;
+            let wrong =
+                |error| format!("{injection} at the {}, replace: {}: {error}", point.side, point.replace);
+            rig.case(point.side, point.replace, &injection, &mut tried).map_err(wrong)?;
         }
     }
     Ok(tried)
@@ -79,16 +85,16 @@ pub fn kills(longhaul: &Path, time: Duration, seed: u64, all: bool) -> Result<Tr
 struct Rig {
     longhaul: PathBuf,
     scratch: tempfile::TempDir,
-    provider: Provider,
+    provider: Listening,
 }
 
-/// A provider that is let alone.
-struct Provider {
+/// A command that listens, and is let alone until this is dropped.
+struct Listening {
     child: Child,
     address: String,
 }
 
-impl Drop for Provider {
+impl Drop for Listening {
     fn drop(&mut self) {
         // Over already is as good as killed.
         let _ = self.child.kill();
@@ -96,47 +102,68 @@ impl Drop for Provider {
     }
 }
 
-impl Provider {
-    fn start(longhaul: &Path, scratch: &Path) -> Result<Self, String> {
+impl Listening {
+    fn start(command: &mut Command, scratch: &Path) -> Result<Self, String> {
         let file = scratch.join("address");
-        let mut command = Command::new(longhaul);
-        command.arg("serve").arg(scratch.join("source")).args([
-            "--listen",
-            "127.0.0.1:0",
-            "-q",
-            "--addr-file",
-        ]);
-        let child = command.arg(&file).stderr(Stdio::null()).spawn();
-        let child = child.map_err(|error| format!("{}: {error}", longhaul.display()))?;
-        let mut provider = Self { child, address: String::new() };
+        let _ = fs::remove_file(&file);
+        command.args(["--listen", "127.0.0.1:0", "-q", "--addr-file"]).arg(&file).stderr(Stdio::null());
+        let child =
+            command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+        let mut listening = Self { child, address: String::new() };
         let start = Instant::now();
-        while provider.address.is_empty() {
+        while listening.address.is_empty() {
             if start.elapsed() > PATIENCE {
-                return Err("the provider does not listen".into());
+                return Err("nobody listens".into());
             }
-            fs::read_to_string(&file).unwrap_or_default().trim().clone_into(&mut provider.address);
-            std::thread::yield_now();
+            fs::read_to_string(&file).unwrap_or_default().trim().clone_into(&mut listening.address);
+            thread::yield_now();
         }
-        Ok(provider)
+        Ok(listening)
     }
 }
 
 impl Rig {
     fn new(longhaul: &Path) -> Result<Self, String> {
         let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
-        state::make(&scratch.path().join("source"), "new");
-        let provider = Provider::start(longhaul, scratch.path())?;
+        let source = scratch.path().join("source");
+        state::make(&source, "new");
+        let provider = Listening::start(Command::new(longhaul).arg("serve").arg(source), scratch.path())?;
         Ok(Self { longhaul: longhaul.to_path_buf(), scratch, provider })
     }
 
-    /// The calls that one fetch makes, and how often a thread of it makes each at most.
-    fn calls(&self, replace: bool) -> Result<Vec<(String, usize)>, String> {
-        let home = self.home(replace);
-        let traced = Traced::run(&mut self.fetch(&home, replace), None, &self.scratch.path().join("trace"))?;
+    /// The calls that one transfer makes at this side, and how often a thread of it makes each at most.
+    fn calls(&self, side: Side, replace: bool) -> Result<Vec<(String, usize)>, String> {
+        let traced = self.transfer(side, &self.home(replace), replace, None)?;
         if traced.code != Some(0) {
-            return Err(format!("a fetch that was let alone failed: {}", traced.stderr));
+            return Err(format!("a transfer that was let alone failed: {}", traced.stderr));
         }
         Ok(traced.calls)
+    }
+
+    /// One transfer, this side of it traced.
+    fn transfer(
+        &self,
+        side: Side,
+        home: &Path,
+        replace: bool,
+        injection: Option<&Injection<'_>>,
+    ) -> Result<Traced, String> {
+        let scratch = self.scratch.path();
+        let trace = scratch.join("trace");
+        if side == Side::Joiner {
+            return Traced::run(&mut self.fetch(home, replace), injection, &trace);
+        }
+        let mut receive = Command::new(&self.longhaul);
+        receive.arg("receive").arg(home.join("to")).arg("--once").args(SESSION);
+        let mut joiner = Listening::start(&mut receive, scratch)?;
+        let mut push = Command::new(&self.longhaul);
+        push.arg("push").arg(scratch.join("source")).arg(&joiner.address).arg("-q").args(SESSION);
+        let traced = Traced::run(&mut push, injection, &trace)?;
+        // One that heard nothing of a provider waits for the next: it is killed.
+        if traced.code == Some(0) {
+            joiner.child.wait().map_err(|error| error.to_string())?;
+        }
+        Ok(traced)
     }
 
     /// A directory for a destination, with an old state if one is to be replaced.
@@ -153,18 +180,23 @@ impl Rig {
     fn fetch(&self, home: &Path, replace: bool) -> Command {
         let mut command = Command::new(&self.longhaul);
         command.arg("fetch").arg(&self.provider.address).arg(home.join("to"));
-        command.args(["-q", "--no-redial", "--stall-timeout", "5s"]);
+        command.arg("-q").args(SESSION);
         if replace {
             command.arg("--replace");
         }
         command
     }
 
-    fn case(&self, replace: bool, injection: &Injection<'_>, tried: &mut Tried) -> Result<(), String> {
+    fn case(
+        &self,
+        side: Side,
+        replace: bool,
+        injection: &Injection<'_>,
+        tried: &mut Tried,
+    ) -> Result<(), String> {
         let home = self.home(replace);
         let to = home.join("to");
-        let trace = self.scratch.path().join("trace");
-        let traced = Traced::run(&mut self.fetch(&home, replace), Some(injection), &trace)?;
+        let traced = self.transfer(side, &home, replace, Some(injection))?;
         tried.cases += 1;
         if traced.stderr.contains("panicked") {
             return Err(format!("it panicked: {}", traced.stderr));

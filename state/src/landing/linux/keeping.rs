@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use longhaul_core::id::ItemId;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat2};
+use nix::fcntl::{AtFlags, OFlag};
 
-use super::{LinuxExecutor, how, open_directory_at, opened, rename};
+use super::{LinuxExecutor, open_beneath, open_directory_at, opened, rename};
 use crate::landing::journal::{Claim, Claimed, Content, Record};
 use crate::landing::site::{STATE, kept_name};
 use crate::landing::writeback::What;
@@ -115,23 +115,26 @@ impl LinuxExecutor {
 /// A file that an earlier run left, if it is what is claimed.
 fn open_kept(staging: &File, path: &[u8], claim: &Claim, linked: bool) -> io::Result<Option<File>> {
     // One that is complete may forbid its own owner to write: then there is nothing to write either.
-    let open = |access| openat2(staging, path, how(access | OFlag::O_NONBLOCK));
+    let open = |access| open_beneath(staging, path, access | OFlag::O_NONBLOCK);
     let opened = match open(OFlag::O_RDWR) {
-        Err(Errno::EACCES) => open(OFlag::O_RDONLY),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(OFlag::O_RDONLY),
         opened => opened,
     };
     let file: File = match opened {
         Ok(file) => file.into(),
-        Err(
-            Errno::ENOENT
-            | Errno::ENOTDIR
-            | Errno::ELOOP
-            | Errno::EXDEV
-            | Errno::EACCES
-            | Errno::EISDIR
-            | Errno::ENXIO,
-        ) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
+        // Something else has its name, or it forbids its own owner to read.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
     };
     let found = file.metadata()?;
     let whole = matches!(claim.content, Content::Whole(_));

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::sync::Arc;
 
@@ -139,7 +140,7 @@ impl LinuxExecutor {
     fn make_staged_root(&mut self) -> io::Result<()> {
         let staging = opened(self.staging.as_ref())?;
         mkdirat(staging, STATE, Mode::from_bits_truncate(INCOMPLETE))?;
-        let root = File::from(openat2(staging, STATE, how(OFlag::O_DIRECTORY))?);
+        let root = File::from(open_beneath(staging, STATE.as_bytes(), OFlag::O_DIRECTORY)?);
         self.site.note_staged(root.metadata()?.ino());
         self.root = Some(root);
         Ok(())
@@ -148,10 +149,9 @@ impl LinuxExecutor {
     fn probe(&self) -> io::Result<OpReply> {
         let staging = opened(self.staging.as_ref())?;
         let (one, other) = ("probe", "probe.renamed");
-        let file: File =
-            openat2(staging, one, how(OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY).mode(owner_only()))?
-                .into();
-        file.sync_all()?;
+        // A single part in our own directory, exclusively: there is no link to follow.
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_WRONLY;
+        File::from(openat(staging, one, flags, owner_only())?).sync_all()?;
         let no_replace = rename::no_replace(staging, one, staging, other);
         let last = if no_replace.is_ok() { other } else { one };
         mkdirat(staging, "probe.directory", Mode::S_IRWXU)?;
@@ -368,7 +368,7 @@ impl LinuxExecutor {
         if self.links.is_none() {
             let staging = opened(self.staging.as_ref())?;
             mkdirat(staging, LINKS, Mode::S_IRWXU)?;
-            self.links = Some(openat2(staging, LINKS, how(OFlag::O_DIRECTORY))?.into());
+            self.links = Some(open_beneath(staging, LINKS.as_bytes(), OFlag::O_DIRECTORY)?.into());
         }
         let links = opened(self.links.as_ref())?.try_clone()?;
         let (directory, leaf) = self.place(name)?;
@@ -389,7 +389,7 @@ impl LinuxExecutor {
         let flags = flags | OFlag::O_NONBLOCK;
         Ok(match (&self.root, name.is_root()) {
             (Some(root), true) => root.try_clone()?,
-            (None, true) => openat2(opened(self.staging.as_ref())?, STATE, how(flags))?.into(),
+            (None, true) => open_beneath(opened(self.staging.as_ref())?, STATE.as_bytes(), flags)?.into(),
             (root, false) => open_beneath(opened(root.as_ref())?, name.as_bytes(), flags)?.into(),
         })
     }
@@ -473,12 +473,12 @@ impl Executor for LinuxExecutor {
             FileOp::SyncParent => opened(self.parent.as_ref())?.sync_all()?,
             FileOp::Publish { how } => self.publish(*how)?,
             FileOp::SettleRoot { mode } => {
-                let root = match &self.root {
-                    Some(root) => root.try_clone()?,
+                let root: File = if let Some(root) = &self.root {
+                    root.try_clone()?
+                } else {
                     // It was staged by an earlier process.
-                    None => openat2(opened(self.parent.as_ref())?, self.site.name(), how(OFlag::O_DIRECTORY))
-                        .map_err(io::Error::from)?
-                        .into(),
+                    let parent = opened(self.parent.as_ref())?;
+                    open_beneath(parent, self.site.name().as_bytes(), OFlag::O_DIRECTORY)?.into()
                 };
                 root.set_permissions(Permissions::from_mode((*mode).into()))?;
                 root.sync_all()?;
