@@ -89,8 +89,9 @@ pub fn what_was_checked_otherwise_is_sent_again(rig: &Rig<'_>) {
     let bytes = state(&scratch);
     almost(rig, &scratch, &Settings::new(Integrity::Crc32c, 2));
     let joiner = again(rig, &scratch, &Settings::new(Integrity::Blake3, 2));
-    // A hole costs nothing.
-    assert_eq!((joiner.bytes_sent, joiner.bytes_resumed), (bytes - (3 << 20), 0));
+    // A hole costs nothing, where it is found.
+    let holes = if cfg!(longhaul_portable) { 0 } else { 3 << 20 };
+    assert_eq!((joiner.bytes_sent, joiner.bytes_resumed), (bytes - holes, 0));
 }
 
 // Catalogue: B68
