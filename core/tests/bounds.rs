@@ -105,6 +105,18 @@ fn chunks_are_powers_of_two_within_their_bounds() {
 }
 
 #[test]
+fn a_chunk_ends_at_the_next_point_of_its_grid() {
+    for chunk in [ChunkLen::MIN, ChunkLen::DEFAULT, ChunkLen::MAX] {
+        let len = u64::from(chunk.bytes());
+        for start in [0, len, 7 * len] {
+            let ends = [start, start + 1, start + len - 1].map(|offset| chunk.end_of(offset));
+            assert_eq!(ends, [start + len; 3], "{start} of {len}");
+        }
+        assert_eq!(chunk.end_of(u64::MAX), u64::MAX);
+    }
+}
+
+#[test]
 fn a_header_takes_its_kind_s_lengths_and_no_other() {
     for &kind in Kind::ALL {
         let header = |len| Header {

@@ -121,8 +121,10 @@ impl ChunkLen {
         self.0
     }
 
-    /// Where the chunk ends that `offset` lies in: the next multiple of the length behind it.
-    pub(crate) const fn end_of(self, offset: u64) -> u64 {
+    /// Where the chunk ends that `offset` lies in, in bytes: the next multiple of the length behind it, or the
+    /// last number there is.
+    #[must_use]
+    pub const fn end_of(self, offset: u64) -> u64 {
         (offset | (self.0 as u64 - 1)).saturating_add(1)
     }
 }
