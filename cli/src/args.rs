@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use longhaul::{HardLinks, Integrity, LinksPolicy, SpecialFiles, Transport};
+use longhaul::{DataPath, HardLinks, Integrity, LinksPolicy, SpecialFiles, Transport};
 
 const EXIT_CODES: &str = "Exit codes:
   0    done
@@ -52,11 +52,21 @@ pub(crate) enum Command {
     Staging(StagingArgs),
     /// Makes a state, serves it, fetches it over loopback, verifies it, and cleans up
     Demo(Demo),
+    /// Says what there is here to move bytes with, at PATH too, and what would be chosen
+    Probe(ProbeArgs),
     /// Prints the completions for a shell
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// A file or directory where a state lies or is to land; nothing is left there
+    pub(crate) path: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -265,6 +275,9 @@ pub(crate) struct DestinationArgs {
     /// Reads what an earlier run left, and compares it with its checksums, before it is kept
     #[arg(long, env = "LONGHAUL_PARANOID", value_parser = FalseyValueParser::new())]
     pub(crate) paranoid: bool,
+    /// Reads everything back from the disk, past the page cache, and compares it, before it is published
+    #[arg(long, env = "LONGHAUL_VERIFY_AFTER", value_parser = FalseyValueParser::new())]
+    pub(crate) verify_after: bool,
     #[command(flatten)]
     pub(crate) integrity: IntegrityArg,
 }
@@ -290,7 +303,7 @@ pub(crate) struct SessionArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration, env = "LONGHAUL_STALL_TIMEOUT")]
     pub(crate) stall_timeout: Duration,
     /// A lost connection fails the session, instead of being replaced for twice the stall timeout
-    #[arg(long, env = "LONGHAUL_NO_REDIAL")]
+    #[arg(long, env = "LONGHAUL_NO_REDIAL", value_parser = FalseyValueParser::new())]
     pub(crate) no_redial: bool,
 }
 
@@ -309,6 +322,9 @@ pub(crate) struct Common {
     /// How bytes are moved
     #[arg(long, value_enum, default_value = "auto", env = "LONGHAUL_TRANSPORT")]
     pub(crate) transport: TransportArg,
+    /// How bytes move between files and memory on this side
+    #[arg(long, value_enum, default_value = "auto", env = "LONGHAUL_DATA_PATH")]
+    pub(crate) data_path: DataPathArg,
     /// Memory for buffers
     #[arg(long, value_name = "SIZE", default_value = "16MiB", env = "LONGHAUL_BUFFER_MEMORY")]
     pub(crate) buffer_memory: ByteSize,
@@ -355,6 +371,16 @@ value_enum!(TransportArg => Transport {
     Auto => Transport::Auto,
     /// Blocking sockets and positional file IO
     Std => Transport::Std,
+    /// `io_uring`, where the system has it and permits it; blocking calls elsewhere
+    Uring => Transport::Uring,
+});
+value_enum!(DataPathArg => DataPath {
+    /// What is best here
+    Auto => DataPath::Auto,
+    /// Past the page cache, where that goes
+    Direct => DataPath::Direct,
+    /// Through the page cache
+    Buffered => DataPath::Buffered,
 });
 value_enum!(TransferIntegrity => Integrity {
     /// Finds accidents

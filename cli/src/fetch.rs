@@ -18,13 +18,15 @@ pub(crate) fn run(args: &Fetch, output: &Output) -> Result<(), Error> {
         .links(args.target.links.into())
         .resume(!args.target.no_resume)
         .paranoid(args.target.paranoid)
+        .verify_after(args.target.verify_after)
         .lanes(args.session.lanes)
         .max_retries(args.session.max_retries)
         .stall_timeout(args.session.stall_timeout)
         .redial(!args.session.no_redial)
         .busy_wait(args.dial.busy_wait)
         .buffer_memory(words::buffer_bytes(&args.common))
-        .transport(args.common.transport.into());
+        .transport(args.common.transport.into())
+        .data_path(args.common.data_path.into());
     if args.dry_run {
         let started = Instant::now();
         let survey = follow(fetch.dry_run(&args.destination), output)?;

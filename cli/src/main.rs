@@ -5,7 +5,7 @@
 //!      ──▶ service, verify, demo ────────┘   json ──┘
 //! signals ──first──▶ cancel              files: receipts and addresses, whole or not at all
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod args;
 mod demo;
@@ -13,7 +13,9 @@ mod fetch;
 mod files;
 mod follow;
 mod json;
+mod memory;
 mod output;
+mod probe;
 mod progress;
 mod push;
 mod service;
@@ -34,6 +36,7 @@ use crate::output::Output;
 use crate::signals::Interrupt;
 
 fn main() -> ExitCode {
+    memory::be_frugal();
     let command = Cli::parse().command;
     let common = match &command {
         Command::Serve(args) => &args.common,
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => &args.common,
         Command::Staging(args) => args.command.common(),
         Command::Demo(args) => &args.common,
+        Command::Probe(args) => &args.common,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "longhaul", &mut io::stdout());
             return ExitCode::SUCCESS;
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args, &output),
         Command::Staging(args) => staging::run(args, &output).map(|()| 0),
         Command::Demo(args) => demo::run(args, &output).map(|()| 0),
+        Command::Probe(args) => probe::run(args, &output).map(|()| 0),
         Command::Completions { .. } => Ok(0),
     });
     ExitCode::from(result.unwrap_or_else(|error| output.failure(&error)))

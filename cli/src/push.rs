@@ -20,6 +20,7 @@ pub(crate) fn run(args: &Push, output: &Output) -> Result<(), Error> {
         .busy_wait(args.dial.busy_wait)
         .buffer_memory(words::buffer_bytes(&args.common))
         .transport(args.common.transport.into())
+        .data_path(args.common.data_path.into())
         .to(&args.address);
     let summary = follow(transfer, output)?;
     output.object(&json::success(&summary));

@@ -29,6 +29,7 @@ pub(crate) fn serve(args: &Serve, output: &Output) -> Result<(), Error> {
         .redial(!args.session.no_redial)
         .buffer_memory(words::buffer_bytes(&args.common))
         .transport(args.common.transport.into())
+        .data_path(args.common.data_path.into())
         .start()?;
     let place = args.path.display().to_string();
     output.note(&format!("serving {place} at {}", service.local_addr()));
@@ -46,6 +47,7 @@ pub(crate) fn receive(args: &Receive, output: &Output) -> Result<(), Error> {
         .links(args.target.links.into())
         .resume(!args.target.no_resume)
         .paranoid(args.target.paranoid)
+        .verify_after(args.target.verify_after)
         .listen(&args.listening.address)
         .max_sessions(args.listening.max_sessions)
         .once(args.listening.once)
@@ -56,6 +58,7 @@ pub(crate) fn receive(args: &Receive, output: &Output) -> Result<(), Error> {
         .redial(!args.session.no_redial)
         .buffer_memory(words::buffer_bytes(&args.common))
         .transport(args.common.transport.into())
+        .data_path(args.common.data_path.into())
         .start()?;
     let place = args.destination.display().to_string();
     output.note(&format!("receiving into {place} at {}", service.local_addr()));

@@ -1,11 +1,11 @@
-//! ^C and SIGTERM: the first stops cleanly, the second at once.
+//! ^C and SIGTERM: the first stops cleanly, the second at once. A limit on the size of files is an error like others.
 
 use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 /// What the first signal does, and which it was.
@@ -24,6 +24,8 @@ impl Interrupt {
     pub(crate) fn install() -> io::Result<Self> {
         let interrupt = Self::default();
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        // Whoever hears it is not killed by it, and the write fails with words of its own.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let heard = interrupt.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {

@@ -21,6 +21,8 @@
 //! | [`wire`] | frames: what stands on the wire, parsed and emitted |
 //! | [`session`] | one session as a state machine |
 //! | [`plan`] | the machine over the reports of sessions that alone commands install |
+//! | [`message`] | what a machine sees of a group's messages, and what it needs of their channel |
+//! | [`transfer`] | the state transfer protocols: a running state moves while writes go on |
 //! | [`reason`] | why something failed, where, and on whose side |
 //! | [`time`] | the instants that drivers pass in |
 //! | [`transitions`] | the declared transitions of all machines, as tables |
@@ -34,9 +36,11 @@ pub mod digest;
 pub mod id;
 pub mod integrity;
 pub mod item;
+pub mod message;
 pub mod plan;
 pub mod reason;
 pub mod session;
 pub mod time;
+pub mod transfer;
 pub mod transitions;
 pub mod wire;

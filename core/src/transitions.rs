@@ -36,6 +36,9 @@ pub const TABLES: &[Table] = &[
     crate::session::ITEM_OUT,
     crate::session::ITEM_IN,
     crate::plan::PLAN,
+    crate::transfer::live::AT_PROVIDER,
+    crate::transfer::live::LATCH,
+    crate::transfer::live::AT_JOINER,
 ];
 
 /// Declares a machine's states, inputs and transitions, and the table of them.

@@ -9,9 +9,11 @@ use longhaul_core::digest::{Digest, Entry, SequenceNumber};
 use longhaul_core::id::{Epoch, Lane, MemberId, TaskId};
 use longhaul_core::integrity::{Integrity, Root};
 use longhaul_core::reason::{Reason, Side};
-use longhaul_core::session::{Command, Config, Event, SMALL_BYTES, SMALL_ITEMS, State, Totals, capability};
+use longhaul_core::session::{
+    Command, Config, Event, SMALL_BYTES, SMALL_ITEMS, SessionError, State, Totals, capability,
+};
 use longhaul_core::time::Instant;
-use longhaul_core::wire::{ChunkLen, Complete, FRAME_MAX, Frame, Refused, Roles, Task};
+use longhaul_core::wire::{Alive, ChunkLen, Complete, FRAME_MAX, Frame, Refused, Roles, Task};
 use sides::{Machine, STALL, T, at, config, drain, init, provider, request, sent, task, welcome};
 
 fn reason(machine: &Machine) -> Option<Reason> {
@@ -260,6 +262,46 @@ fn a_provider_is_in_doubt_once_it_has_said_all_and_not_before() {
     sent(&mut machine, 0);
     machine.handle_frame(Lane(0), T, &Frame::Begin, at(2));
     assert_eq!(machine.state(), State::Failed);
+}
+
+// Catalogue: F79
+#[test]
+fn a_caller_that_only_says_who_it_is_has_the_time_of_a_handshake_and_is_not_waited_for() {
+    let called = |side| Machine::accept(config(side, 1), &init(side == Side::Provider), at(0)).unwrap();
+    let established = |machine: &mut Machine| {
+        std::iter::from_fn(|| machine.poll_event()).any(|event| event == Event::Established)
+    };
+    for side in [Side::Provider, Side::Joiner] {
+        let mut silent = called(side);
+        assert!(!established(&mut silent), "it may be a stranger");
+        // Its own signs of life don't count.
+        while silent.failure().is_none() {
+            let due = silent.poll_timeout().unwrap();
+            silent.handle_timeout(due);
+        }
+        assert_eq!(silent.failure(), Some(SessionError::NoAnswer { after: Duration::from_secs(10) }));
+        let mut gone = called(side);
+        gone.handle_lane_lost(Lane::CONTROL, at(1));
+        assert_eq!(gone.failure(), Some(SessionError::LaneLost(Lane::CONTROL)));
+    }
+    let mut asks = called(Side::Provider);
+    asks.handle_frame(Lane(0), T, &Frame::Prepare { requests: 1 }, at(9));
+    let mut gives = called(Side::Joiner);
+    gives.handle_frame(Lane(0), T, &Frame::Alive(Alive { done: 0 }), at(9));
+    for mut machine in [asks, gives] {
+        assert!(established(&mut machine));
+        machine.handle_timeout(at(29));
+        assert_eq!(machine.failure(), None);
+        machine.handle_lane_lost(Lane::CONTROL, at(30));
+        assert_eq!(machine.state(), State::Reconnecting);
+    }
+}
+
+#[test]
+fn a_dialler_that_gives_says_at_once_that_it_listens() {
+    let mut machine = Machine::dial(config(Side::Provider, 2), Instant::ZERO);
+    machine.handle_frame(Lane(0), T, &Frame::Welcome(welcome()), at(1));
+    assert_eq!(sent(&mut machine, 0), ["Init", "Alive"]);
 }
 
 #[test]

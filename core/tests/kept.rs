@@ -69,7 +69,7 @@ fn of_what_is_kept_whole_a_provider_says_the_end_alone() {
     assert_eq!(lanes, ["End"]);
 }
 
-// Catalogue: B13, B41, F84
+// Catalogue: B13, B41
 #[test]
 fn a_joiner_can_not_keep_what_can_not_be() {
     let stream = Item { what: What::Stream, ..file(0) };

@@ -15,7 +15,8 @@ use longhaul_core::session::{
 };
 use longhaul_core::time::Instant;
 use longhaul_core::wire::{
-    Alive, Complete, End, FRAME_MAX, Failed, Frame, Grades, Init, Task, VERSION, Welcome, WireError,
+    Alive, Complete, End, FRAME_MAX, Failed, Frame, Grades, HEADER_LEN, Header, Init, Task, VERSION, Welcome,
+    WireError,
 };
 use proptest::prelude::*;
 use sides::{
@@ -101,6 +102,25 @@ fn a_trickle_below_64_kib_is_no_progress() {
     machine.handle_sent(65_536, at(20));
     machine.handle_timeout(at(32));
     assert_eq!(machine.state(), State::Streaming);
+}
+
+// Catalogue: F14
+#[test]
+fn what_has_come_is_told_to_the_peer_that_sent_it_long_ago() {
+    let mut machine = joiner(3);
+    sent(&mut machine, 0);
+    let mut done = |bytes, second| {
+        machine.handle_coming(bytes, at(second));
+        machine.handle_timeout(at(second));
+        let mut out = [0; FRAME_MAX];
+        while machine.poll_transmit(Lane(0), &mut out).is_some() {}
+        let header = Header::parse(out.first_chunk().unwrap()).unwrap();
+        let Ok(Frame::Alive(alive)) = Frame::parse(&header, &out[HEADER_LEN..][..header.len as usize]) else {
+            panic!("{header:?} is no sign of life");
+        };
+        alive.done
+    };
+    assert_eq!([done(65_535, 10), done(1, 20), done(200_000, 40), done(0, 50)], [0, 1, 2, 2]);
 }
 
 #[test]
@@ -345,6 +365,7 @@ fn a_session_without_a_connection_is_where_it_was() {
     machine.handle_lane_lost(Lane::CONTROL, at(5));
     assert_eq!((machine.state(), machine.phase()), (State::Reconnecting, Phase::Stream));
     let mut machine = Machine::accept(config(Side::Provider, 1), &init(true), Instant::ZERO).unwrap();
+    machine.handle_frame(Lane(0), T, &Frame::Prepare { requests: 1 }, at(1));
     machine.handle_lane_lost(Lane::CONTROL, at(5));
     assert_eq!((machine.state(), machine.phase()), (State::Reconnecting, Phase::Prepare));
 }

@@ -6,10 +6,12 @@ use longhaul_core::id::{Epoch, ItemId, Lane, MemberId, Token};
 use longhaul_core::integrity::{Checksum, Integrity, Root};
 use longhaul_core::item::{Item, What};
 use longhaul_core::reason::{Reason, Side};
-use longhaul_core::session::{Command, ReadPiece, Session, State, Totals, capability};
+use longhaul_core::session::{Command, ReadPiece, Session, SessionError, State, Totals, capability};
 use longhaul_core::time::Instant;
 use longhaul_core::wire::{Complete, End, FRAME_MAX, Frame, Grades, Init, Welcome};
-use sides::{Machine, T, at, config, drain, file, init, joiner, provider, request, sent, task, welcome};
+use sides::{
+    Machine, STALL, T, at, config, drain, file, init, joiner, provider, request, sent, task, welcome,
+};
 
 const SUM: Checksum = Checksum::Crc32c(7);
 const RUN: u64 = 16 << 20;
@@ -173,10 +175,15 @@ fn joiner_that_can(capabilities: u64) -> Machine {
 fn ends_well(mut machine: Machine, how: &str) {
     assert_eq!(machine.failure(), None, "{how}");
     assert!(!drain(&mut machine).iter().any(|command| matches!(command, Command::Dial { .. })), "{how}");
-    assert_eq!(machine.poll_timeout(), None, "{how}: nothing is waited for but this side's own disk");
-    machine.handle_timeout(at(10_000));
-    machine.handle_durable(at(10_000));
+    // Nothing is waited for but this side's own disk, as long as it gets on.
+    for second in (10..100).step_by(20) {
+        machine.handle_work(1, at(second));
+        machine.handle_timeout(at(second));
+    }
+    assert_eq!(machine.poll_timeout(), Some(at(90).after(STALL)), "{how}");
+    machine.handle_durable(at(100));
     machine.handle_installing();
+    assert_eq!(machine.poll_timeout(), None, "{how}: what is being published is published");
     let _ = machine.handle_installed(b"", &mut [0; FRAME_MAX]);
     assert_eq!((machine.state(), machine.failure()), (State::Done, None), "{how}");
 }
@@ -213,6 +220,20 @@ fn what_has_all_come_is_installed_whatever_becomes_of_the_provider() {
     };
     machine.handle_frame(Lane(0), T, &Frame::Failed(gone), at(9));
     ends_well(machine, "the session is not known there any more");
+}
+
+#[test]
+fn a_disk_that_hangs_when_the_provider_is_gone_is_given_up() {
+    for capabilities in [capability::ALL, capability::ALL & !capability::RESUME] {
+        let mut machine = agreed(capabilities);
+        machine.handle_work(1, at(5));
+        machine.handle_lane_lost(Lane(0), at(6));
+        for second in (6..35).chain([35, 36]) {
+            machine.handle_timeout(at(second));
+            drain(&mut machine);
+        }
+        assert_eq!(machine.failure(), Some(SessionError::Stalled { after: STALL }));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use longhaul_core::id::{ItemId, Lane, SnapshotId, TaskId};
-use longhaul_core::integrity::{Checksum, Integrity};
+use longhaul_core::integrity::{Checksum, Integrity, Prefix, RUN_LEN};
 use longhaul_core::item::What;
 use longhaul_core::reason::{Reason, Side};
 use longhaul_core::session::{Command, Event, Payload, ReadPiece, Receive, Session, SessionError, Totals};
@@ -84,6 +84,8 @@ pub(crate) struct Member {
     gives: Given,
     /// Totals are said only by the end, so that nothing is small.
     unknown_totals: bool,
+    /// Something is left of an earlier run.
+    holds: bool,
     /// The task that is offered, and its next item; `None` when all are.
     walking: Option<(TaskId, usize)>,
     under_way: TaskId,
@@ -113,6 +115,7 @@ impl Member {
         integrity: Integrity,
         gives: Given,
         unknown_totals: bool,
+        holds: bool,
     ) -> Self {
         Self {
             machine: Box::new(machine),
@@ -120,6 +123,7 @@ impl Member {
             integrity,
             gives,
             unknown_totals,
+            holds,
             walking: None,
             under_way: TaskId(0),
             read: Default::default(),
@@ -248,7 +252,12 @@ impl Member {
                 assert!(landing.strange || stays.iter().all(Option::is_some), "what stays has come");
                 landing.units.iter_mut().skip(kept).for_each(|unit| *unit = None);
             }
-            Command::TellKept { .. } => unreachable!("it holds nothing of an earlier run"),
+            Command::TellKept { id, offset } => {
+                let whole = self.landing[&id].thing.size() == offset;
+                let sums = any_sums(self.integrity, offset, whole);
+                let len = self.machine.handle_kept_sums(id, offset, &sums, out);
+                self.send(Lane::CONTROL, len, out);
+            }
             Command::SumUp { side, task } => self.jobs.push(Job::SumUp(side, task)),
             Command::MakeDurable => self.jobs.push(Job::MakeDurable),
         }
@@ -444,7 +453,10 @@ impl Member {
         match job {
             Job::Survey(task) => self.survey(task, out),
             Job::Begin(task) => self.machine.handle_begun(task, now),
-            Job::Opened(id) => self.machine.handle_opened(id, now),
+            Job::Opened(id) => match self.keep(id, choices) {
+                0 => self.machine.handle_opened(id, now),
+                offset => self.machine.handle_kept(id, offset, now),
+            },
             Job::Made(id) => {
                 let landing = self.landing.get_mut(&id).expect("it was just made");
                 landing.finished = true;
@@ -478,6 +490,20 @@ impl Member {
                 self.send(Lane::CONTROL, len, out);
             }
         }
+    }
+
+    /// Takes over what an earlier run left of an item, if there is such a thing: so many bytes.
+    fn keep(&mut self, id: ItemId, choices: &mut Choices<'_>) -> u64 {
+        let landing = self.landing.get_mut(&id).expect("it was just opened");
+        let file = matches!(landing.thing.kind, Kind::File { .. }) && !landing.strange;
+        let Some(same) = landing.thing.again().filter(|_| self.holds && file) else { return 0 };
+        let runs = (same.units.len() as u64 * UNIT).div_ceil(RUN_LEN);
+        let offset = same.size().min(choices.below(runs as usize + 1) as u64 * RUN_LEN);
+        let kept = (offset / UNIT) as usize;
+        for (place, unit) in landing.units.iter_mut().zip(&same.units).take(kept) {
+            *place = Some(*unit);
+        }
+        offset
     }
 
     fn survey(&mut self, task: TaskId, out: &mut [u8; FRAME_MAX]) {
@@ -569,4 +595,14 @@ impl Member {
             provider.gives.iter().enumerate().all(given)
         })
     }
+}
+
+/// Sums of as many bytes as are sent for so much of an item: nobody looks into them here.
+fn any_sums(integrity: Integrity, offset: u64, whole: bool) -> Vec<u8> {
+    if whole {
+        return checksum(integrity, &[]).as_sums().to_vec();
+    }
+    let sums = |len| vec![0; len];
+    let fits = |len: &usize| Prefix::new(integrity, offset, &sums(*len)).is_some();
+    (0..=64).map(|n| n * 4).find(fits).map(sums).expect("some number of sums is right")
 }

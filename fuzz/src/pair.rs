@@ -101,6 +101,8 @@ impl Pair {
         let dialler_joins = flags & 1 != 0;
         let both = flags & 0b1110 == 0b1110;
         let resume = flags & 0b111_0000 != 0b111_0000;
+        // The joiner has something of an earlier run.
+        let holds = flags & 0b1110 == 0b0110;
         let integrity = if flags & 0b1000_0000 == 0 { Integrity::Crc32c } else { Integrity::Blake3 };
         let requests = 1 + choices.below(3) as u16;
         let roles = |joins| match (both, joins) {
@@ -111,6 +113,7 @@ impl Pair {
         let mut side = |joins| {
             let mut config = config(choices, roles(joins), requests, integrity, resume);
             config.member = MemberId([1 + u8::from(joins); 16]);
+            config.fresh = !holds;
             let unknown = choices.yes();
             let tasks = if config.roles.provides { requests } else { 0 };
             let states = (0..tasks).map(|_| (choices.below(8) != 7).then(|| any_state(choices))).collect();
@@ -120,7 +123,7 @@ impl Pair {
         let listener = side(!dialler_joins);
         let now = Instant::ZERO;
         let machine = Machine::dial(dialler.0, now);
-        let member = Member::new(machine, now, integrity, dialler.1, dialler.2);
+        let member = Member::new(machine, now, integrity, dialler.1, dialler.2, !dialler.0.fresh);
         let mut pair = Self {
             now,
             members: [Some(member), None],
@@ -298,7 +301,8 @@ impl Pair {
             (Some(member), _) => member.machine.handle_resume(init, token, self.now),
             (None, Some((config, given, unknown))) => {
                 Machine::accept(Config { token, ..config }, init, self.now).map(|machine| {
-                    let member = Member::new(machine, self.now, config.integrity, given, unknown);
+                    let member =
+                        Member::new(machine, self.now, config.integrity, given, unknown, !config.fresh);
                     self.members[LISTENER] = Some(member);
                 })
             }

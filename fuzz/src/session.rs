@@ -65,7 +65,8 @@ fn init(choices: &mut Choices<'_>, epoch: u64) -> Init {
 impl Lone {
     fn new(choices: &mut Choices<'_>) -> Option<Self> {
         let now = Instant::ZERO;
-        let dialler = choices.yes();
+        let flags = choices.byte();
+        let (dialler, fresh) = (flags & 1 != 0, flags & 0b110 != 0b110);
         let integrity = choices.pick(&INTEGRITIES);
         let config = Config {
             roles: choices.pick(&[Roles::JOINER, Roles::PROVIDER, Roles::BOTH]),
@@ -79,7 +80,7 @@ impl Lone {
             integrity,
             lanes: 1 + choices.below(LANES - 1) as u16,
             chunk: choices.pick(&[ChunkLen::MIN, ChunkLen::DEFAULT, ChunkLen::MAX]),
-            fresh: true,
+            fresh,
             read_depth: 1 + choices.below(8) as u8,
             max_retries: choices.pick(&[3, 0, 14]),
             stall_timeout: Duration::from_secs(30),
@@ -93,7 +94,7 @@ impl Lone {
         };
         let tasks = if config.roles.provides { choices.below(4) } else { 0 };
         let gives = (0..tasks).map(|_| choices.yes().then(|| any_state(choices))).collect();
-        let mut member = Member::new(machine, now, integrity, gives, choices.yes());
+        let mut member = Member::new(machine, now, integrity, gives, choices.yes(), !fresh);
         member.drain();
         let mut up = [false; LANES];
         up[0] = true;

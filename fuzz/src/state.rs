@@ -37,6 +37,12 @@ impl Thing {
         Self { name: format!("d/{n}").into_bytes(), kind, units: (0..units as u64).map(unit).collect() }
     }
 
+    /// The same, made from its name alone: what an earlier run would have left of it.
+    pub(crate) fn again(&self) -> Option<Self> {
+        let n: u16 = std::str::from_utf8(&self.name).ok()?.strip_prefix("d/")?.parse().ok()?;
+        Some(Self::new(n.into(), self.kind, self.units.len()))
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.units.len() as u64 * UNIT
     }

@@ -98,6 +98,7 @@ struct Inner {
     message: String,
     hint: Cow<'static, str>,
     retryable: bool,
+    resumable: bool,
     retry_after: Option<Duration>,
     cause: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -115,6 +116,7 @@ impl Error {
             message: message.into(),
             hint: Cow::Borrowed(""),
             retryable: false,
+            resumable: false,
             retry_after: None,
             cause: None,
         }))
@@ -199,10 +201,21 @@ impl Error {
         self.0.retryable
     }
 
-    /// Whether a new transfer would go on from where this one ended. Not yet: it begins again.
+    /// Whether the same transfer, started again, goes on from what this one left durable.
     #[must_use]
     pub fn is_resumable(&self) -> bool {
-        false
+        self.0.resumable
+    }
+
+    /// The same error, when something durable was left to go on from.
+    pub(crate) fn resumable(self, resumable: bool) -> Self {
+        self.change(|inner| inner.resumable = resumable)
+    }
+
+    /// Whether this side's disk lost what was written, so that another try with other files may succeed.
+    pub(crate) fn lost_data(&self) -> bool {
+        let cause = self.0.cause.as_ref().and_then(|cause| cause.downcast_ref::<SinkError>());
+        cause.is_some_and(SinkError::lost_data)
     }
 
     /// What a command that fails with this exits with.
@@ -224,6 +237,7 @@ impl From<TransferError> for Error {
             message: error.message.into(),
             hint: Cow::Borrowed(error.hint),
             retryable,
+            resumable: false,
             retry_after: error.retry_after,
             cause: error.cause,
         }))

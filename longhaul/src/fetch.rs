@@ -18,7 +18,7 @@ use crate::destination::Destination;
 use crate::dry_run::DryRun;
 use crate::error::{Error, ErrorKind};
 use crate::lent::Lender;
-use crate::settings::{Settings, common_settings};
+use crate::settings::{Chosen, Settings, common_settings};
 use crate::summary::Summary;
 use crate::transfer::Transfer;
 use crate::watch::Watch;
@@ -95,6 +95,13 @@ impl Fetch {
         self
     }
 
+    /// Whether all content is read back from the disk, past the page cache, and compared with its checksums
+    /// before it is published. No unless told.
+    pub fn verify_after(mut self, verify: bool) -> Self {
+        self.destination.verify_after = verify;
+        self
+    }
+
     /// Where the source is, if it is known to be on this machine: a destination inside it is refused.
     pub fn source_path(mut self, path: impl AsRef<Path>) -> Self {
         self.destination.source_path = Some(path.as_ref().to_path_buf());
@@ -107,16 +114,31 @@ impl Fetch {
         let path = destination.as_ref().to_path_buf();
         Transfer::start(move |watch| {
             self.settings.check()?;
-            let started = Instant::now();
-            if let Some(agreed) = self.destination.recover(&path)? {
-                let what = "an earlier run had this state ready, and ended before it had published it all";
-                watch.control().emit(&Event::Warning(what.into()));
-                return Ok(Summary::recovered(&agreed, started.elapsed(), self.settings.transport.choose()));
-            }
-            // Checked before anybody is dialled.
-            let sink = self.destination.sink(&path)?;
-            self.run(sink, watch)
+            self.destination.check(self.settings.integrity)?;
+            let landed = match self.land(&path, watch) {
+                Err(error) if error.lost_data() && !watch.is_cancelled() => {
+                    let what = format!("{error}: what may be lost is fetched once more, into new files");
+                    watch.control().emit(&Event::Warning(what));
+                    watch.control().restart();
+                    self.land(&path, watch)
+                }
+                landed => landed,
+            };
+            landed.map_err(|error| error.resumable(self.destination.holds(&path)))
         })
+    }
+
+    /// One run at a destination, from what an earlier one left there.
+    fn land(&self, path: &Path, watch: &Watch) -> Result<Summary, Error> {
+        let started = Instant::now();
+        if let Some(recovered) = self.destination.recover(path)? {
+            let what = "an earlier run had this state ready, and ended before it had published it all";
+            watch.control().emit(&Event::Warning(what.into()));
+            return Ok(Summary::recovered(&recovered, started.elapsed(), self.settings.transport));
+        }
+        // Checked before anybody is dialled.
+        let sink = self.destination.sink(path)?;
+        self.run(sink, watch)
     }
 
     /// Into memory, at most `limit` bytes: a state that is one file or stream.
@@ -148,7 +170,8 @@ impl Fetch {
     }
 
     /// Into a sink of one's own.
-    pub fn into_sink(self, sink: Box<dyn Sink>) -> Transfer {
+    pub fn into_sink(mut self, sink: Box<dyn Sink>) -> Transfer {
+        self.settings.without_files();
         Transfer::start(move |watch| {
             self.settings.check()?;
             self.run(sink, watch)
@@ -178,10 +201,11 @@ impl Fetch {
     }
 
     fn start<T: Send + 'static>(
-        self,
+        mut self,
         sink: Box<dyn Sink>,
         published: Published<T>,
     ) -> Transfer<(Summary, T)> {
+        self.settings.without_files();
         Transfer::start(move |watch| {
             self.settings.check()?;
             let summary = self.run(sink, watch)?;
@@ -194,15 +218,15 @@ impl Fetch {
 
     fn run(&self, sink: Box<dyn Sink>, watch: &Watch) -> Result<Summary, Error> {
         let started = Instant::now();
-        let transport = self.settings.transport.choose();
         let (options, pool) = (self.settings.options()?, self.settings.pool(1));
         let control: &Arc<_> = watch.control();
+        let Chosen { transport, engine } = self.settings.transport.engine(&pool, control);
         let lender = Lender::new(sink);
         let summary = until_admitted(Side::Joiner, control, self.busy_wait, || {
             let sink = lender.lend().ok_or_else(|| {
                 Error::new(ErrorKind::Busy, "the provider was busy after the session had begun")
             })?;
-            Ok(longhaul_transport_std::join(self.address.as_str(), sink, &options, &pool, control)?)
+            Ok(longhaul_transport::join(self.address.as_str(), sink, &options, &pool, control, &engine)?)
         })?;
         Ok(Summary::new(&summary, started.elapsed(), transport))
     }

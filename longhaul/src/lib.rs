@@ -68,9 +68,11 @@ mod dry_run;
 mod error;
 mod fetch;
 mod lent;
+mod probe;
 mod push;
 mod receipt;
 mod receive;
+mod room;
 mod serve;
 mod service;
 mod settings;
@@ -84,6 +86,7 @@ use std::path::Path;
 
 pub use error::{Error, ErrorKind};
 pub use fetch::Fetch;
+pub use probe::{PlaceProbe, Probe, RingProbe};
 pub use push::Push;
 pub use receipt::Receipt;
 pub use receive::Receive;
@@ -103,7 +106,7 @@ pub use longhaul_core::wire::ChunkLen;
 pub use longhaul_state::item::Name;
 pub use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
 pub use longhaul_state::source::{HardLinks, Progress, Shape, SpecialFiles, Survey};
-pub use longhaul_state::transfer::{Event, Stage, Stats};
+pub use longhaul_state::transfer::{DataPath, Event, Stage, Stats};
 pub use longhaul_state::{Content, Item, LinksPolicy, Piece, Place, Sink, Source, Walk, What};
 
 /// The parts that sources and sinks of one's own are made of, and those that come with longhaul.
@@ -143,6 +146,15 @@ pub fn receive(destination: impl AsRef<Path>) -> Receive {
 /// Looks at the state at `path`: its root, and where it differs from another.
 pub fn verify(path: impl AsRef<Path>) -> Verify {
     Verify::new(path.as_ref())
+}
+
+/// Looks at what there is here to move bytes with, and at the file system that `path` lies on: what
+/// [`Transport::Auto`] takes, and why. Nothing is left at `path`.
+///
+/// # Errors
+/// If there is nothing at `path`, or it may not be looked at.
+pub fn probe(path: Option<&Path>) -> Result<Probe, Error> {
+    Probe::look(path)
 }
 
 #[cfg(doctest)]

@@ -14,7 +14,7 @@ use longhaul_state::{LinksPolicy, Source};
 
 use crate::busy::{BUSY_WAIT, until_admitted};
 use crate::error::Error;
-use crate::settings::{Settings, common_settings};
+use crate::settings::{Chosen, Settings, common_settings};
 use crate::summary::Summary;
 use crate::transfer::Transfer;
 
@@ -81,7 +81,7 @@ impl Push {
     }
 
     /// To the joiner that listens at `address`.
-    pub fn to(self, address: impl Into<String>) -> Transfer {
+    pub fn to(mut self, address: impl Into<String>) -> Transfer {
         let address = address.into();
         Transfer::start(move |watch| {
             let started = Instant::now();
@@ -90,19 +90,23 @@ impl Push {
                 State::Path(path, options) => {
                     Arc::new(DirectorySource::new(path, options)?) as Arc<dyn Source>
                 }
-                State::Source(source) => source,
+                State::Source(source) => {
+                    self.settings.without_files();
+                    source
+                }
             };
-            let transport = self.settings.transport.choose();
             let (options, pool) = (self.settings.options()?, self.settings.pool(1));
             let control = watch.control();
+            let Chosen { transport, engine } = self.settings.transport.engine(&pool, control);
             let summary = until_admitted(Side::Provider, control, self.busy_wait, || {
                 let source = Arc::clone(&source);
-                Ok::<_, Error>(longhaul_transport_std::provide(
+                Ok::<_, Error>(longhaul_transport::provide(
                     address.as_str(),
                     source,
                     &options,
                     &pool,
                     control,
+                    &engine,
                 )?)
             })?;
             Ok(Summary::new(&summary, started.elapsed(), transport))

@@ -93,6 +93,15 @@ impl Receive {
         self
     }
 
+    /// Whether all content is read back from the disk, past the page cache, and compared with its checksums
+    /// before it is published. No unless told; of no effect on other sinks than a path.
+    pub fn verify_after(mut self, verify: bool) -> Self {
+        if let Some(destination) = self.destination() {
+            destination.verify_after = verify;
+        }
+        self
+    }
+
     /// Where the source is, if it is known to be on this machine: a destination inside it is
     /// refused. Of no effect on other sinks than a path.
     pub fn source_path(mut self, path: impl AsRef<Path>) -> Self {
@@ -110,6 +119,7 @@ impl Receive {
         self.settings.check()?;
         let make: MakeSink = match self.target {
             Target::Path(path, destination) => {
+                destination.check(self.settings.integrity)?;
                 if destination.recover(&path)?.is_some() {
                     tracing::warn!("an earlier run had a state ready, which is published now");
                 }

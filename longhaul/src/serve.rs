@@ -180,14 +180,17 @@ impl Serve {
     ///
     /// # Errors
     /// If the state is not there, a choice can't be, or the address can't be had.
-    pub fn start(self) -> Result<Service, Error> {
+    pub fn start(mut self) -> Result<Service, Error> {
         self.settings.check()?;
         let make: MakeSource = match self.state {
             State::Path(path, options) => {
                 DirectorySource::new(&path, options)?;
                 Box::new(move || Ok(Arc::new(DirectorySource::new(&path, options)?)))
             }
-            State::Sources(make) => make,
+            State::Sources(make) => {
+                self.settings.without_files();
+                make
+            }
         };
         Service::start(Role::Provider(make), self.settings, &self.listening)
     }

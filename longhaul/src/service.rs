@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! start ──▶ accept thread ──admits──▶ a thread for each session ──▶ transport
-//!   │            └─ beyond max_sessions: Busy, with a time
+//!   │            └─ beyond max_sessions: Busy, with a time, unless another gives way (see `room`)
 //! Service ──stop, drop──▶ no new sessions, the running ones cancelled; wait ──▶ all joined
 //! ```
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,14 @@ use longhaul_core::id::MemberId;
 use longhaul_state::pool::Pool;
 use longhaul_state::sink::SinkError;
 use longhaul_state::source::SourceError;
+use longhaul_state::transfer::Control;
 use longhaul_state::{Sink, Source};
-use longhaul_transport_std::{Caller, Listener};
+use longhaul_transport::{Caller, Listener};
 
 use crate::error::{Error, ErrorKind};
+use crate::room::Room;
 use crate::serve::Listening;
-use crate::settings::{Settings, Transport, random};
+use crate::settings::{Chosen, Settings, random};
 use crate::summary::Summary;
 use crate::unavailable::Unavailable;
 use crate::watch::{Events, Watch};
@@ -30,7 +32,7 @@ use crate::watch::{Events, Watch};
 /// When one who was turned away may ask again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Events that a watcher may be behind before it loses some.
-const EVENTS_BEHIND: usize = 1024;
+const EVENTS_BEHIND: usize = 256;
 
 /// What the sessions of a service do, and with what.
 pub(crate) enum Role {
@@ -47,6 +49,10 @@ pub struct Session {
 }
 
 impl Session {
+    pub(crate) const fn new(id: u64, peer_addr: SocketAddr, watch: Watch) -> Self {
+        Self { id, peer_addr, watch }
+    }
+
     /// The session's number in its service: 1, 2, 3, ...
     #[must_use]
     pub fn id(&self) -> u64 {
@@ -114,8 +120,8 @@ struct Shared {
     listener: Listener,
     role: Role,
     settings: Settings,
-    transport: Transport,
-    max_sessions: usize,
+    /// What moves the bytes of all sessions, from the first on.
+    chosen: OnceLock<Chosen>,
     once: bool,
     pool: Pool,
     state: Mutex<State>,
@@ -127,12 +133,13 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-#[derive(Default)]
 struct State {
     stopped: bool,
     over: bool,
+    /// It serves once, and has.
+    spent: bool,
     admitted: u64,
-    sessions: Vec<Session>,
+    room: Room,
     watchers: Vec<SyncSender<ServiceEvent>>,
     served: Served,
     /// Why it ended, if not because it was stopped.
@@ -140,6 +147,19 @@ struct State {
 }
 
 impl State {
+    const fn new(room: Room) -> Self {
+        Self {
+            stopped: false,
+            over: false,
+            spent: false,
+            admitted: 0,
+            room,
+            watchers: Vec::new(),
+            served: Served { succeeded: 0, failed: 0, last: None },
+            failure: None,
+        }
+    }
+
     fn emit(&mut self, event: &ServiceEvent) {
         self.watchers
             .retain(|watcher| !matches!(watcher.try_send(event.clone()), Err(TrySendError::Disconnected(_))));
@@ -157,7 +177,7 @@ impl State {
 impl Service {
     pub(crate) fn start(role: Role, mut settings: Settings, listening: &Listening) -> Result<Self, Error> {
         let addresses = listening.addresses()?;
-        let listener = Listener::bind(addresses.as_slice()).map_err(|error| {
+        let listener = longhaul_transport_std::listen(addresses.as_slice()).map_err(|error| {
             Error::new(ErrorKind::Other, format!("can't listen at {}: {error}", listening.address))
                 .with_hint("choose another address with --listen; port 0 takes any free one")
                 .with_cause(error)
@@ -165,16 +185,15 @@ impl Service {
         if settings.member.is_none() {
             settings.member = Some(MemberId(random()?));
         }
-        let transport = settings.transport.choose();
-        let mut state = State::default();
+        let places = if listening.once { 1 } else { listening.max_sessions };
+        let mut state = State::new(Room::new(places, settings.stall_timeout));
         let first_events = Mutex::new(Some(state.watch()));
         let shared = Arc::new(Shared {
-            pool: settings.pool(listening.max_sessions),
+            pool: settings.pool(Room::sessions_at_most(places)),
             listener,
             role,
             settings,
-            transport,
-            max_sessions: if listening.once { 1 } else { listening.max_sessions },
+            chosen: OnceLock::new(),
             once: listening.once,
             state: Mutex::new(state),
         });
@@ -193,10 +212,12 @@ impl Service {
         self.shared.listener.local_addr()
     }
 
-    /// The sessions that run now.
+    /// The sessions that run now; those that were told to give way wind up, and are none of them.
     #[must_use]
     pub fn sessions(&self) -> Vec<Session> {
-        self.shared.lock().sessions.clone()
+        let mut sessions = self.shared.lock().room.sessions();
+        sessions.retain(|session| !session.watch().gives_way());
+        sessions
     }
 
     /// What was done so far.
@@ -270,10 +291,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn chosen(&self, control: &Control) -> &Chosen {
+        self.chosen.get_or_init(|| self.settings.transport.engine(&self.pool, control))
+    }
+
     fn stop(&self) {
         let mut state = self.lock();
         state.stopped = true;
-        let sessions = state.sessions.clone();
+        let sessions = state.room.sessions();
         drop(state);
         self.listener.stop();
         for session in sessions {
@@ -313,8 +338,8 @@ fn accept(shared: &Arc<Shared>) {
 fn admit(shared: &Arc<Shared>, caller: Caller) -> Option<JoinHandle<()>> {
     let peer_addr = caller.peer_addr();
     let mut state = shared.lock();
-    let spent = shared.once && state.admitted > 0;
-    if state.stopped || spent || state.sessions.len() >= shared.max_sessions {
+    let (origin, now) = (caller.origin(), Instant::now());
+    if state.stopped || state.spent || !state.room.has_place(origin, now) {
         state.emit(&ServiceEvent::TurnedAway { peer_addr, retry_after: RETRY_AFTER });
         drop(state);
         tracing::info!(%peer_addr, "turned away: no room");
@@ -322,8 +347,8 @@ fn admit(shared: &Arc<Shared>, caller: Caller) -> Option<JoinHandle<()>> {
         return None;
     }
     state.admitted += 1;
-    let session = Session { id: state.admitted, peer_addr, watch: Watch::new() };
-    state.sessions.push(session.clone());
+    let session = Session::new(state.admitted, peer_addr, Watch::new());
+    state.room.enter(session.clone(), origin, now);
     state.emit(&ServiceEvent::Admitted(session.clone()));
     drop(state);
     let (inner, inner_session) = (Arc::clone(shared), session.clone());
@@ -345,7 +370,9 @@ fn run(shared: &Shared, session: &Session, caller: Caller) {
     tracing::info!(session = session.id, peer = %session.peer_addr, "session begins");
     let result = catch_unwind(AssertUnwindSafe(|| converse(shared, session, caller)))
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "the session's thread panicked")));
-    let result = result.map(|summary| Summary::new(&summary, started.elapsed(), shared.transport));
+    let result = result.map(|summary| {
+        Summary::new(&summary, started.elapsed(), shared.chosen(session.watch.control()).transport)
+    });
     match &result {
         Ok(summary) => {
             tracing::info!(session = session.id, items = summary.items, bytes = summary.bytes, root = %summary.root, "session done");
@@ -362,6 +389,7 @@ fn converse(
 ) -> Result<longhaul_state::transfer::Summary, Error> {
     let options = shared.settings.options()?;
     let control = session.watch.control();
+    let caller = caller.by(Arc::clone(&shared.chosen(control).engine));
     Ok(match &shared.role {
         Role::Provider(make) => {
             let source = make().unwrap_or_else(|error| Arc::new(Unavailable::new(error)));
@@ -378,7 +406,10 @@ fn converse(
 fn end(shared: &Shared, session: &Session, result: Result<Summary, Error>) {
     session.watch.end();
     let mut state = shared.lock();
-    state.sessions.retain(|other| other.id != session.id);
+    state.room.leave(session.id);
+    // A caller that only said who it is was not the one that is waited for.
+    let spent = shared.once && session.watch.is_established();
+    state.spent |= spent;
     match &result {
         Ok(summary) => {
             state.served.succeeded += 1;
@@ -386,12 +417,12 @@ fn end(shared: &Shared, session: &Session, result: Result<Summary, Error>) {
         }
         Err(_) => state.served.failed += 1,
     }
-    if shared.once {
+    if spent {
         state.failure = result.as_ref().err().cloned();
     }
     state.emit(&ServiceEvent::Ended { session: session.clone(), result });
     drop(state);
-    if shared.once {
+    if spent {
         shared.listener.stop();
     }
 }

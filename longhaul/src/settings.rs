@@ -1,14 +1,16 @@
 //! What every builder lets one choose.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use longhaul_core::id::{MemberId, TransferId};
 use longhaul_core::integrity::Integrity;
 use longhaul_core::wire::{ChunkLen, SELECTOR_MAX, STATE_ID_MAX};
 use longhaul_state::pool::{DEFAULT_MEMORY, MIN_MEMORY, Pool};
-use longhaul_state::transfer::Options;
+use longhaul_state::transfer::{Control, DataPath, Event, Options};
+use longhaul_transport::Engine;
+use longhaul_transport_std::Blocking;
 
 use crate::error::{Error, ErrorKind};
 
@@ -16,11 +18,15 @@ use crate::error::{Error, ErrorKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Transport {
-    /// The best one that works here.
+    /// A ring for directories and files where there is one to be had. Blocking calls for what lies in memory, streams, and sources and sinks of one's
+    /// own, where a ring gains nothing.
     #[default]
     Auto,
     /// Blocking sockets and positional file IO: works everywhere.
     Std,
+    /// `io_uring`, with registered buffers, files written past the page cache: Linux, where it is permitted.
+    /// Where it can't be had the blocking one moves the bytes, and the log says why.
+    Uring,
 }
 
 impl Transport {
@@ -30,14 +36,53 @@ impl Transport {
         match self {
             Self::Auto => "auto",
             Self::Std => "std",
+            Self::Uring => "uring",
         }
     }
 
-    /// The one that runs. Only one is built in.
-    pub(crate) fn choose(self) -> Self {
-        tracing::debug!(asked = self.name(), chosen = Self::Std.name(), "transport");
-        Self::Std
+    /// What moves the bytes of the sessions that take their buffers from `pool`. `control` hears of it if that
+    /// is not what was asked for by name.
+    pub(crate) fn engine(self, pool: &Pool, control: &Control) -> Chosen {
+        let (transport, engine): (_, Arc<dyn Engine>) = match self.ring(pool) {
+            Ok(ring) => (Self::Uring, ring),
+            Err(why) => {
+                if let Some(why) = why {
+                    let words = format!("io_uring is not used, but blocking calls: {why}");
+                    tracing::warn!("{words}");
+                    if self == Self::Uring {
+                        control.emit(&Event::Warning(words));
+                    }
+                }
+                (Self::Std, Arc::new(Blocking))
+            }
+        };
+        tracing::debug!(asked = self.name(), chosen = transport.name(), "transport");
+        Chosen { transport, engine }
     }
+
+    /// A ring, or why there is none; nothing if nobody expects one.
+    #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+    fn ring(self, pool: &Pool) -> Result<Arc<dyn Engine>, Option<String>> {
+        if self == Self::Std {
+            return Err(None);
+        }
+        match longhaul_transport_uring::Ring::start(pool) {
+            Ok(ring) => Ok(Arc::new(ring)),
+            Err(why) => Err(Some(why.to_string())),
+        }
+    }
+
+    #[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
+    fn ring(self, _pool: &Pool) -> Result<Arc<dyn Engine>, Option<String>> {
+        Err((self == Self::Uring).then(|| "this build has none".to_owned()))
+    }
+}
+
+/// What moves the bytes.
+pub(crate) struct Chosen {
+    /// Which it is: never [`Transport::Auto`].
+    pub(crate) transport: Transport,
+    pub(crate) engine: Arc<dyn Engine>,
 }
 
 impl fmt::Display for Transport {
@@ -67,6 +112,7 @@ pub(crate) struct Settings {
     pub(crate) selector: Vec<u8>,
     pub(crate) buffers: Buffers,
     pub(crate) transport: Transport,
+    pub(crate) data_path: DataPath,
     /// Who this is, if it was told.
     pub(crate) member: Option<MemberId>,
 }
@@ -91,12 +137,20 @@ impl Default for Settings {
             selector: Vec::new(),
             buffers: Buffers::Own { memory: DEFAULT_MEMORY },
             transport: Transport::Auto,
+            data_path: DataPath::Auto,
             member: None,
         }
     }
 }
 
 impl Settings {
+    /// What is moved comes from or goes into no files that are known here.
+    pub(crate) fn without_files(&mut self) {
+        if self.transport == Transport::Auto {
+            self.transport = Transport::Std;
+        }
+    }
+
     /// Says everything that is wrong at once.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let mut wrong = Vec::new();
@@ -138,6 +192,7 @@ impl Settings {
             state_id: self.state_id.clone(),
             selector: self.selector.clone(),
             handshake_timeout: self.stall_timeout.min(HANDSHAKE),
+            data_path: self.data_path,
             ..Options::default()
         })
     }
@@ -223,6 +278,12 @@ macro_rules! common_settings {
             self.settings.transport = transport;
             self
         }
+
+        /// How bytes move between files and memory on this side.
+        pub fn data_path(mut self, path: crate::DataPath) -> Self {
+            self.settings.data_path = path;
+            self
+        }
     };
 }
 pub(crate) use common_settings;
@@ -230,6 +291,19 @@ pub(crate) use common_settings;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn auto_takes_no_ring_for_what_is_no_file() {
+        for (asked, taken) in [
+            (Transport::Auto, Transport::Std),
+            (Transport::Std, Transport::Std),
+            (Transport::Uring, Transport::Uring),
+        ] {
+            let mut settings = Settings { transport: asked, ..Settings::default() };
+            settings.without_files();
+            assert_eq!(settings.transport, taken);
+        }
+    }
 
     #[test]
     fn all_that_is_wrong_is_said_at_once() {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use longhaul_core::id::MemberId;
 use longhaul_core::integrity::{Integrity, Root};
-use longhaul_state::sink::Agreed;
 use longhaul_state::transfer;
 
+use crate::destination::Recovered;
 use crate::receipt::Receipt;
 use crate::settings::Transport;
 
@@ -20,7 +20,7 @@ pub struct Summary {
     pub bytes: u64,
     /// Payload bytes on the wire, those sent again included.
     pub bytes_sent: u64,
-    /// Joiner: logical bytes that an earlier run had left, and that were not sent again.
+    /// Logical bytes that an earlier run had left at the joiner, and that were not sent again.
     pub bytes_resumed: u64,
     /// Items sent again.
     pub retries: u64,
@@ -40,7 +40,7 @@ pub struct Summary {
     pub peer: MemberId,
     /// From the start to the end, waiting for a busy peer included.
     pub duration: Duration,
-    /// The transport that moved it.
+    /// The transport that moved it; the one that was asked for if an earlier run had moved all of it.
     pub transport: Transport,
 }
 
@@ -65,7 +65,8 @@ impl Summary {
     }
 
     /// Of a state that an earlier run had ready: nothing was moved.
-    pub(crate) fn recovered(agreed: &Agreed, duration: Duration, transport: Transport) -> Self {
+    pub(crate) fn recovered(recovered: &Recovered, duration: Duration, transport: Transport) -> Self {
+        let Recovered { agreed, caveat } = *recovered;
         Self {
             items: agreed.items,
             bytes: agreed.bytes,
@@ -75,7 +76,7 @@ impl Summary {
             integrity: agreed.root.integrity,
             root: agreed.root,
             confirmed: true,
-            caveat: None,
+            caveat,
             app_meta: Vec::new(),
             app_reply: Vec::new(),
             peer: MemberId::default(),

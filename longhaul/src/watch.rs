@@ -62,6 +62,18 @@ impl Watch {
         self.control.cancel();
     }
 
+    pub(crate) fn give_way(&self) {
+        self.control.give_way();
+    }
+
+    pub(crate) fn gives_way(&self) -> bool {
+        self.control.gives_way()
+    }
+
+    pub(crate) fn is_established(&self) -> bool {
+        self.control.is_established()
+    }
+
     /// Whether it was told to stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

@@ -191,3 +191,20 @@ fn events_tell_a_service_from_its_start() {
     assert_eq!(events.len(), 2);
     assert_eq!(provider.wait().unwrap().succeeded, 1);
 }
+
+// Catalogue: F53
+/// Memory that a peer's claim asks for and that is not to be had fails that transfer; the process goes on.
+#[test]
+fn a_state_that_no_memory_holds_fails_its_own_transfer_only() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (huge, small) = (scratch.path().join("huge"), scratch.path().join("small"));
+    fs::File::create(&huge).unwrap().set_len(8 << 40).unwrap();
+    fs::write(&small, b"content").unwrap();
+    let fetch = |path: &Path| {
+        let provider = longhaul::serve(path).listen("127.0.0.1:0").start().unwrap();
+        longhaul::fetch(address(&provider)).into_memory(u64::MAX).wait()
+    };
+    let error = fetch(&huge).unwrap_err();
+    assert_eq!((error.kind(), error.side()), (ErrorKind::NoSpace, Some(Side::Joiner)), "{error}");
+    assert_eq!(fetch(&small).unwrap().1, b"content");
+}

@@ -1,13 +1,16 @@
 //! The process's buffer pool: page-aligned, bounded, shared by all sessions and lanes.
 //!
 //! A buffer holds one chunk and a page more, so that a payload at its start is followed by the next
-//! header. Memory is allocated when a buffer is first needed and kept for the next. One session may
-//! have all of it; when there are several, none may hold more than its share for long: what is free
-//! goes to those below their share first.
+//! header. Memory is allocated when a buffer is first needed and kept for the next.
+//!
+//! In a pool for one session that one may have all. In a pool for several each has its part, whoever else is there: a
+//! peer that stops reading keeps what was read for it until it is given up, and whoever comes then must not wait for
+//! that. It is no slower for it: a few buffers in flight that stay in the processor's cache move as much as many.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use longhaul_core::wire::ChunkLen;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -42,13 +45,18 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    free: Vec<Vec<Page>>,
+    /// Each with its number.
+    free: Vec<(usize, Vec<Page>)>,
+    /// Where the buffers lie that were allocated, by number.
+    starts: Vec<usize>,
     taken: usize,
     sessions: usize,
     /// Bytes that sessions use for tables of their own.
     charged: usize,
     /// Threads that wait for a buffer: without any, nobody need be woken.
     waiting: usize,
+    /// Tasks that wait for one.
+    wakers: Vec<Waker>,
 }
 
 impl std::fmt::Debug for Page {
@@ -120,11 +128,38 @@ impl Pool {
         Share(Arc::new(ShareInner { pool: Arc::clone(&self.0), held, charged }))
     }
 
+    /// Allocates all buffers that the pool may have, and says where they lie, those in use too, by number: for a
+    /// transport that makes them known to the system. They lie there as long as the pool does.
+    ///
+    /// # Panics
+    /// If the process has no memory left within the pool's bound.
+    #[must_use]
+    pub fn lay_out(&self) -> Vec<Region> {
+        let mut state = self.0.lock();
+        while state.starts.len() < self.0.capacity {
+            let (number, pages) = (state.starts.len(), self.0.allocate());
+            state.starts.push(pages.as_ptr().addr());
+            state.free.push((number, pages));
+        }
+        // Whoever can't make all of them known takes the first: those are used first.
+        state.free.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+        state.starts.iter().map(|start| Region { start: *start, len: self.0.buffer_len }).collect()
+    }
+
     /// Buffers that are in use now.
     #[must_use]
     pub fn in_use(&self) -> usize {
         self.0.lock().taken
     }
+}
+
+/// Where a buffer lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// The address of its first byte.
+    pub start: usize,
+    /// Bytes in it.
+    pub len: usize,
 }
 
 const fn buffer_len(chunk: ChunkLen) -> usize {
@@ -134,6 +169,23 @@ const fn buffer_len(chunk: ChunkLen) -> usize {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Memory for a buffer, zeroed by the system: pages that nobody touches cost nothing.
+    fn allocate(&self) -> Vec<Page> {
+        Page::new_vec_zeroed(self.buffer_len / PAGE).expect("a buffer fits into the address space")
+    }
+
+    /// Whoever waits asks again.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let (waiting, wakers) = (state.waiting > 0, std::mem::take(&mut state.wakers));
+        drop(state);
+        if waiting {
+            self.freed.notify_all();
+        }
+        for waker in wakers {
+            waker.wake();
+        }
     }
 }
 
@@ -153,8 +205,7 @@ impl Drop for ShareInner {
         let mut state = self.pool.lock();
         state.sessions -= 1;
         state.charged -= self.charged.load(Ordering::Relaxed);
-        drop(state);
-        self.pool.freed.notify_all();
+        self.pool.wake(state);
     }
 }
 
@@ -172,25 +223,52 @@ impl Share {
             if stopped() {
                 return None;
             }
-            let charged = state.charged.div_ceil(pool.buffer_len).min(pool.capacity / 2);
-            let capacity = (pool.capacity - charged).max(LEAST);
-            let fair = (capacity / state.sessions.max(1)).max(2);
-            if state.taken < capacity && self.0.held.load(Ordering::Relaxed) < fair {
-                break;
+            if self.may_take(&state) {
+                return Some(self.take_one(state));
             }
             state.waiting += 1;
             state = pool.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.waiting -= 1;
         }
+    }
+
+    /// The same for a task: it is woken when it may ask again.
+    ///
+    /// # Panics
+    /// If the process has no memory left for a buffer within the pool's bound.
+    pub fn poll_take(&self, stopped: &dyn Fn() -> bool, context: &mut Context<'_>) -> Poll<Option<Buffer>> {
+        let mut state = self.0.pool.lock();
+        if stopped() {
+            return Poll::Ready(None);
+        }
+        if self.may_take(&state) {
+            return Poll::Ready(Some(self.take_one(state)));
+        }
+        if !state.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            state.wakers.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Whether one is to be had, and is within what this session may hold.
+    fn may_take(&self, state: &State) -> bool {
+        let pool = &self.0.pool;
+        let charged = state.charged.div_ceil(pool.buffer_len).min(pool.capacity / 2);
+        let capacity = (pool.capacity - charged).max(LEAST);
+        let most = (capacity / pool.sessions.max(state.sessions)).max(2);
+        state.taken < capacity && self.0.held.load(Ordering::Relaxed) < most
+    }
+
+    fn take_one(&self, mut state: MutexGuard<'_, State>) -> Buffer {
         state.taken += 1;
         self.0.held.fetch_add(1, Ordering::Relaxed);
-        let pages = state.free.pop();
-        drop(state);
-        // Zeroed by the system: pages that nobody touches cost no memory.
-        let pages = pages.unwrap_or_else(|| {
-            Page::new_vec_zeroed(pool.buffer_len / PAGE).expect("a buffer fits into the address space")
+        let (number, pages) = state.free.pop().unwrap_or_else(|| {
+            let (number, pages) = (state.starts.len(), self.0.pool.allocate());
+            state.starts.push(pages.as_ptr().addr());
+            (number, pages)
         });
-        Some(Buffer { pages, share: self.clone() })
+        drop(state);
+        Buffer { number, pages, share: self.clone() }
     }
 
     /// Charges `bytes` of a table to the pool until the session ends: there will be fewer buffers, down
@@ -202,8 +280,7 @@ impl Share {
 
     /// Makes those who wait for a buffer ask whether they were stopped.
     pub fn wake(&self) {
-        drop(self.0.pool.lock());
-        self.0.pool.freed.notify_all();
+        self.0.pool.wake(self.0.pool.lock());
     }
 
     /// Bytes in a buffer.
@@ -216,8 +293,23 @@ impl Share {
 /// A buffer of the pool; it goes back when dropped.
 #[derive(Debug)]
 pub struct Buffer {
+    number: usize,
     pages: Vec<Page>,
     share: Share,
+}
+
+impl Buffer {
+    /// Its number among the buffers of its pool: it keeps it, and its place in memory.
+    #[must_use]
+    pub const fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Whether it is one of this pool's.
+    #[must_use]
+    pub fn is_of(&self, pool: &Pool) -> bool {
+        Arc::ptr_eq(&self.share.0.pool, &pool.0)
+    }
 }
 
 impl Deref for Buffer {
@@ -239,13 +331,9 @@ impl Drop for Buffer {
         let pool = &self.share.0.pool;
         let mut state = pool.lock();
         state.taken -= 1;
-        state.free.push(std::mem::take(&mut self.pages));
+        state.free.push((self.number, std::mem::take(&mut self.pages)));
         self.share.0.held.fetch_sub(1, Ordering::Relaxed);
-        let waiting = state.waiting > 0;
-        drop(state);
-        if waiting {
-            pool.freed.notify_all();
-        }
+        pool.wake(state);
     }
 }
 
@@ -265,21 +353,76 @@ mod tests {
     }
 
     #[test]
+    fn buffers_that_were_laid_out_keep_their_places() {
+        let pool = Pool::new(MIN_MEMORY, ChunkLen::MIN, 1, 1);
+        let share = pool.share();
+        let mut held = vec![share.take(&|| false).unwrap()];
+        let regions = pool.lay_out();
+        assert_eq!(regions.len(), MIN_MEMORY / pool.buffer_len(), "the one in use among them");
+        for _ in 1..regions.len() {
+            held.push(share.take(&|| false).unwrap());
+        }
+        for buffer in &held {
+            let region = Region { start: buffer.as_ptr().addr(), len: buffer.len() };
+            assert_eq!(regions[buffer.number()], region);
+        }
+        drop(held);
+        assert_eq!(pool.lay_out(), regions);
+    }
+
+    #[test]
+    fn a_task_is_woken_by_a_buffer_that_comes_free() {
+        struct Flag(AtomicUsize);
+
+        impl std::task::Wake for Flag {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        let pool = Pool::reserved(ChunkLen::MIN, 4);
+        let (share, flag) = (pool.share(), Arc::new(Flag(AtomicUsize::new(0))));
+        let waker = Waker::from(Arc::clone(&flag));
+        let ask = || share.poll_take(&|| false, &mut Context::from_waker(&waker));
+        let mut held: Vec<_> = (0..4).map(|_| share.take(&|| false).unwrap()).collect();
+        assert!(ask().is_pending() && ask().is_pending());
+        held.pop();
+        assert_eq!(flag.0.load(Ordering::Relaxed), 1);
+        assert!(matches!(ask(), Poll::Ready(Some(_))));
+    }
+
+    /// Takes as many as there are to be had.
+    fn take_all(share: &Share) -> Vec<Buffer> {
+        let mut held = Vec::new();
+        while share.may_take(&share.0.pool.lock()) {
+            held.extend(share.take(&|| false));
+        }
+        held
+    }
+
+    // Catalogue: F79
+    #[test]
+    fn who_comes_last_finds_what_the_others_have_though_they_give_nothing_back() {
+        let pool = Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, 8, 2);
+        let capacity = DEFAULT_MEMORY / pool.buffer_len();
+        let held: Vec<_> = (0..8).map(|_| take_all(&pool.share())).collect();
+        for buffers in held {
+            assert_eq!(buffers.len(), capacity / 8);
+        }
+    }
+
+    #[test]
     fn memory_bounds_the_buffers_and_the_chunk_shrinks_first() {
         let pool = Pool::new(16 << 20, ChunkLen::DEFAULT, 8, 2);
         assert!(pool.chunk() < ChunkLen::DEFAULT);
-        let share = pool.share();
-        let mut held = Vec::new();
-        while let Some(buffer) = share.take(&|| held.len() * pool.buffer_len() + pool.buffer_len() > 16 << 20)
-        {
-            held.push(buffer);
-        }
-        assert!(held.len() >= 8 * 6);
+        assert!((16 << 20) / pool.buffer_len() >= 8 * 6);
+        let held: Vec<_> = (0..8).map(|_| take_all(&pool.share())).collect();
+        assert!(held.iter().all(|buffers| buffers.len() >= 6));
         assert!(pool.in_use() * pool.buffer_len() <= 16 << 20);
     }
 
     #[test]
-    fn a_session_may_have_all_until_another_comes() {
+    fn in_a_pool_for_one_a_session_may_have_all_until_another_comes() {
         let pool = Pool::new(MIN_MEMORY, ChunkLen::MIN, 1, 1);
         let (one, capacity) = (pool.share(), MIN_MEMORY / pool.buffer_len());
         let held: Vec<_> = (0..capacity / 2).map(|_| one.take(&|| false).unwrap()).collect();

@@ -1,6 +1,7 @@
 //! What every transport takes and tells: options, control, events, statistics, summary, error.
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -44,6 +45,34 @@ pub struct Options {
     pub redial: bool,
     /// A peer that does not connect or answer for this long is given up.
     pub handshake_timeout: Duration,
+    /// How this side moves bytes between files and memory.
+    pub data_path: DataPath,
+}
+
+/// How bytes move between files and memory, by whichever transport. Each side has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum DataPath {
+    /// What is best, as it was measured: large files are written past the page cache, and read past it where a ring reads
+    /// them and they are not in it.
+    #[default]
+    Auto,
+    /// Past the page cache, wherever the file system, the size and the place allow it.
+    Direct,
+    /// Through the page cache.
+    Buffered,
+}
+
+impl DataPath {
+    /// The name in options and output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Direct => "direct",
+            Self::Buffered => "buffered",
+        }
+    }
 }
 
 impl Default for Options {
@@ -60,6 +89,7 @@ impl Default for Options {
             stall_timeout: Duration::from_secs(30),
             redial: true,
             handshake_timeout: Duration::from_secs(10),
+            data_path: DataPath::Auto,
         }
     }
 }
@@ -163,7 +193,7 @@ pub struct Stats {
     pub bytes: u64,
     /// Payload bytes on the wire.
     pub bytes_sent: u64,
-    /// Logical bytes that an earlier run had left at the joiner.
+    /// Logical bytes that an earlier run had left at the joiner, and that are not sent again.
     pub bytes_resumed: u64,
     /// Items sent again.
     pub retries: u64,
@@ -176,6 +206,10 @@ pub struct Stats {
 #[derive(Default)]
 pub struct Control {
     cancelled: AtomicBool,
+    /// It was stopped for the sake of others.
+    gives_way: AtomicBool,
+    /// Both sides know each other.
+    established: AtomicBool,
     wakers: Mutex<Vec<Box<dyn Fn() + Send>>>,
     watchers: Mutex<Vec<SyncSender<Event>>>,
     counters: Counters,
@@ -211,6 +245,30 @@ impl Control {
         for waker in self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             waker();
         }
+    }
+
+    /// Stops the transfer as [`Control::cancel`] does, but the peer is told that this side is busy, and may come
+    /// again: there are others who wait, and it does not go on.
+    pub fn give_way(&self) {
+        self.gives_way.store(true, Ordering::SeqCst);
+        self.cancel();
+    }
+
+    /// Whether it was stopped for the sake of others.
+    #[must_use]
+    pub fn gives_way(&self) -> bool {
+        self.gives_way.load(Ordering::SeqCst)
+    }
+
+    /// Transports: both sides know each other, and that the other one listens.
+    pub fn establish(&self) {
+        self.established.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether both sides know each other.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.established.load(Ordering::SeqCst)
     }
 
     /// Whether it was cancelled.
@@ -339,7 +397,7 @@ pub struct Summary {
     pub bytes: u64,
     /// Payload bytes on the wire, those sent again included.
     pub bytes_sent: u64,
-    /// Joiner: logical bytes that an earlier run had left.
+    /// Logical bytes that an earlier run had left at the joiner, and that were not sent again.
     pub bytes_resumed: u64,
     /// Items sent again.
     pub retries: u64,
@@ -422,6 +480,7 @@ impl TransferError {
         let side = if error.reason() == Reason::Protocol { Side::Provider } else { Side::Joiner };
         Self {
             item: (!error.item.is_root()).then(|| error.item.clone()),
+            offset: error.offset,
             hint: error.hint(),
             message: error.to_string().into(),
             ..Self::new(error.reason(), side, phase, "")
@@ -473,6 +532,13 @@ impl TransferError {
         let words = Escaped(refused.message.as_bytes()).to_string();
         let error = Self::new(refused.reason, Side::Provider, Phase::Prepare, words);
         Self { app_reply: refused.app_reply.into(), ..error }
+    }
+
+    /// The connection was lost, and this side could not dial another: why not, it alone knows.
+    #[must_use]
+    pub fn undialled(self, cause: io::Error) -> Self {
+        let message = format!("{}; this side could not dial another: {cause}", self.message);
+        Self { message: message.into(), ..self }.caused_by(cause)
     }
 
     fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {

@@ -1,8 +1,9 @@
 //! A process that ends between any two steps of publishing leaves the old state or the new one, and a later one
 //! sees it through: never the old state again, never neither.
 
+mod scratch;
+
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use longhaul_core::id::ItemId;
 use longhaul_core::integrity::{Checksum, Integrity, Root};
@@ -13,6 +14,8 @@ use longhaul_state::landing::{Executor, Landing, LandingOptions, NativeExecutor,
 use longhaul_state::sink::{DirectorySink, DirectorySinkOptions};
 use longhaul_state::source::{Shape, Survey};
 use longhaul_state::{Item, What};
+
+use scratch::Scratch;
 
 const AGREED: Agreed =
     Agreed { items: 2, bytes: 3, root: Root { integrity: Integrity::Crc32c, hash: [7; 32] } };
@@ -26,15 +29,9 @@ enum Old {
     File,
 }
 
-struct Scratch(tempfile::TempDir);
-
 impl Scratch {
-    fn new(old: Old) -> Self {
-        let memory = Some(Path::new("/dev/shm")).filter(|path| path.is_dir());
-        let scratch = Self(match memory {
-            Some(memory) => tempfile::tempdir_in(memory).unwrap(),
-            None => tempfile::tempdir().unwrap(),
-        });
+    fn with(old: Old) -> Self {
+        let scratch = Self::new();
         match old {
             Old::Nothing => {}
             Old::Empty => fs::create_dir(scratch.to()).unwrap(),
@@ -47,23 +44,11 @@ impl Scratch {
         scratch
     }
 
-    fn to(&self) -> PathBuf {
-        self.0.path().join("to")
-    }
-
     /// What stands at the destination: "old", "new", or nothing.
     fn shows(&self) -> String {
         let file = self.to().join("file");
         let path = if self.to().is_dir() { file } else { self.to() };
         fs::read_to_string(path).unwrap_or_default()
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.0.path()).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
     }
 }
 
@@ -108,7 +93,7 @@ impl Mortal {
         let survey = Survey { shape, items: 2, bytes: Some(2 << 20), ..Survey::default() };
         self.lives(|landing| landing.begin(&survey), b"")
             && self.lives(|landing| landing.put(ItemId(0), &file), b"new")
-            && self.lives(|landing| landing.claim(&file, &Checksum::Crc32c(1)), b"")
+            && self.lives(|landing| landing.claim(&file, 3, &Checksum::Crc32c(1)), b"")
             && (shape == Shape::File || self.lives(|landing| landing.put(ItemId(1), &root), b""))
             && self.lives(Landing::sync, b"")
             && {
@@ -129,7 +114,7 @@ fn ends_at_every_step(old: Old, shape: Shape, deaths: &[usize]) {
     let before = if matches!(old, Old::Directory | Old::File) { "old" } else { "" };
     let mut saw = (false, false);
     for steps in 0.. {
-        let scratch = Scratch::new(old);
+        let scratch = Scratch::with(old);
         if Mortal::new(&scratch, steps).publish(shape) {
             assert!(saw.0 && saw.1, "{old:?}: some ends leave a state to publish, others have published it");
             assert_eq!((scratch.shows().as_str(), scratch.names()), ("new", vec!["to".to_owned()]));
@@ -194,5 +179,28 @@ fn who_recovers_may_end_at_any_step_too() {
         for step in 4..8 {
             ends_at_every_step(Old::Directory, Shape::Directory, &[step; 100]);
         }
+    }
+}
+
+// Catalogue: F55
+/// As btrfs does it, which replays the fsync of the destination's parent alone.
+#[test]
+fn a_file_whose_old_name_is_back_after_a_crash_is_seen_through() {
+    for old in [Old::Nothing, Old::File] {
+        let mut seen = 0;
+        for steps in 0.. {
+            let scratch = Scratch::with(old);
+            if Mortal::new(&scratch, steps).publish(Shape::File) {
+                break;
+            }
+            let staged = scratch.to().with_file_name(".to.longhaul").join("state");
+            // Before it is published there is no old name, and at the end nothing to put it into.
+            if scratch.shows() == "new" && fs::hard_link(scratch.to(), &staged).is_ok() {
+                assert_eq!(recover(&scratch), Some(AGREED), "{old:?}, ended after {steps} steps");
+                assert_eq!((scratch.shows().as_str(), scratch.names()), ("new", vec!["to".to_owned()]));
+                seen += 1;
+            }
+        }
+        assert!(seen > 0, "{old:?}");
     }
 }

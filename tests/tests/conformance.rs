@@ -1,68 +1,63 @@
-//! The transports under the conformance suite, one line each.
+//! The transports under the conformance suite, one line each; with data paths by name too, for which who dials makes no
+//! difference.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use longhaul_state::{Sink, Source};
+use longhaul_state::transfer::DataPath;
 use longhaul_tests::conformance;
-use longhaul_tests::conformance::{Call, End, Listen, Party, Subject};
-use longhaul_transport_std::{Caller, Listener};
+use longhaul_tests::conformance::ByEngine;
+use longhaul_transport_std::Blocking;
 
 mod std_transport {
     use super::*;
 
-    struct Std;
+    const STD: ByEngine = ByEngine { name: "std", engine: |_| Arc::new(Blocking), data_path: DataPath::Auto };
 
-    impl Subject for Std {
-        fn name(&self) -> &'static str {
-            "std"
-        }
+    conformance!(STD);
+}
 
-        fn listen(&self) -> Box<dyn Listen> {
-            Box::new(StdListener(Listener::bind("127.0.0.1:0").unwrap()))
-        }
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+mod std_buffered {
+    use super::*;
 
-        fn join(&self, address: SocketAddr, sink: Box<dyn Sink>, party: &Party) -> End {
-            longhaul_transport_std::join(address, sink, &party.options, &party.pool, &party.control)
-        }
+    const STD: ByEngine =
+        ByEngine { name: "std, buffered", engine: |_| Arc::new(Blocking), data_path: DataPath::Buffered };
 
-        fn provide(&self, address: SocketAddr, source: Arc<dyn Source>, party: &Party) -> End {
-            longhaul_transport_std::provide(address, source, &party.options, &party.pool, &party.control)
-        }
-    }
+    conformance!(STD, Fetch);
+}
 
-    struct StdListener(Listener);
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+mod uring_transport {
+    use super::*;
 
-    impl Listen for StdListener {
-        fn address(&self) -> SocketAddr {
-            self.0.local_addr()
-        }
+    const URING: ByEngine = ByEngine {
+        name: "uring",
+        engine: |pool| Arc::new(longhaul_transport_uring::Ring::start(pool).unwrap()),
+        data_path: DataPath::Auto,
+    };
 
-        fn accept(&self) -> Option<Box<dyn Call>> {
-            Some(Box::new(StdCall(self.0.accept().unwrap()?)))
-        }
+    conformance!(URING);
+}
 
-        fn stop(&self) {
-            self.0.stop();
-        }
-    }
+/// The files of the suite are in the page cache: read past it, as cold ones are.
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+mod uring_direct {
+    use super::*;
 
-    struct StdCall(Caller);
+    const URING: ByEngine = ByEngine { data_path: DataPath::Direct, ..uring_buffered::URING };
 
-    impl Call for StdCall {
-        fn provide(self: Box<Self>, source: Arc<dyn Source>, party: &Party) -> End {
-            self.0.provide(source, &party.options, &party.pool, &party.control)
-        }
+    conformance!(URING, Fetch);
+}
 
-        fn join(self: Box<Self>, sink: Box<dyn Sink>, party: &Party) -> End {
-            self.0.join(sink, &party.options, &party.pool, &party.control)
-        }
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+mod uring_buffered {
+    use super::*;
 
-        fn busy(self: Box<Self>, retry_after: Duration) {
-            self.0.busy(retry_after);
-        }
-    }
+    pub(crate) const URING: ByEngine = ByEngine {
+        name: "uring by a named path",
+        engine: |pool| Arc::new(longhaul_transport_uring::Ring::start(pool).unwrap()),
+        data_path: DataPath::Buffered,
+    };
 
-    conformance!(Std);
+    conformance!(URING, Fetch);
 }

@@ -1,6 +1,6 @@
 //! Peers that lie, cut off, and speak something else: a typed error, nothing published, nothing lost.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,10 +17,12 @@ use longhaul_core::wire::{
 use longhaul_state::sink::{DirectorySink, DirectorySinkOptions, MemorySink};
 use longhaul_state::source::{DirectoryOptions, DirectorySource, MemorySource};
 use longhaul_state::transfer::{Summary, TransferError};
+use longhaul_tests::between::Between;
 use longhaul_tests::conformance::Party;
 use longhaul_tests::conformance::tree::{Scratch, Tree, look, noise, set, write};
 use longhaul_tests::hostile::{Meddle, Meddling, Peer, Proxy, Toward, init, small, welcome};
-use longhaul_transport_std::{Listener, join};
+use longhaul_transport::Listener;
+use longhaul_transport_std::join;
 
 fn party(member: u8) -> Party {
     let mut party = Party::new(member);
@@ -631,7 +633,7 @@ impl Drop for Stopping<'_> {
 /// What a provider makes of a joiner that follows a script; the next good joiner must be served.
 fn provider_meets(len: usize, script: impl FnOnce(&mut Peer)) -> Option<Result<Summary, TransferError>> {
     let state = noise(1, len);
-    let listener = Listener::bind("127.0.0.1:0").unwrap();
+    let listener = longhaul_transport_std::listen("127.0.0.1:0").unwrap();
     let address = listener.local_addr();
     thread::scope(|scope| {
         // A script that fails must not leave the provider waiting.
@@ -835,7 +837,7 @@ fn small_state(path: &Path) {
 
 /// One fetch of `source` through a proxy.
 fn through(source: &Path, sink: Box<DirectorySink>, meddling: &[Meddling]) -> Through {
-    let listener = Listener::bind("127.0.0.1:0").unwrap();
+    let listener = longhaul_transport_std::listen("127.0.0.1:0").unwrap();
     let proxy = Proxy::new(listener.local_addr(), meddling);
     let (us, them) = (party(2), party(1));
     let (joiner, provider) = thread::scope(|scope| {
@@ -905,7 +907,7 @@ fn replay_in(golden: &[u8], complete: usize, cut: usize, piece: usize) -> Result
             golden[..cut.min(complete)].chunks(piece).for_each(|piece| peer.bytes(piece));
             if cut > complete {
                 // A provider completes when it has heard that all is verified.
-                while peer.until(Kind::Grades).1[..4] != 5_u32.to_le_bytes() {}
+                while peer.until(Kind::Grades).1[4..8] != 5_u32.to_le_bytes() {}
                 golden[complete..cut].chunks(piece).for_each(|piece| peer.bytes(piece));
             }
             if cut < golden.len() {
@@ -969,6 +971,39 @@ fn a_small_state_of_long_files_goes_on_after_a_cut() {
         assert!(provider.expect("it was a session").is_ok(), "{cut:?}");
         assert_eq!(look(&scratch_of_this.destination()), expected, "{cut:?}");
     });
+}
+
+/// A push of 3 MB through `between`: how both ended.
+fn pushed(between: impl FnOnce(SocketAddr) -> Between) -> [Result<Summary, TransferError>; 2] {
+    let state = noise(4, 3_000_000);
+    let listener = longhaul_transport_std::listen("127.0.0.1:0").unwrap();
+    let between = between(listener.local_addr());
+    let (us, them) = (party(2), party(1));
+    let sink = MemorySink::new(1 << 30);
+    let received = sink.published();
+    let source = Arc::new(MemorySource::new(state.clone().into()));
+    let ends = thread::scope(|scope| {
+        let joiner = scope.spawn(|| {
+            let caller = listener.accept().unwrap().expect("a provider calls");
+            caller.join(Box::new(sink), &them.options, &them.pool, &them.control)
+        });
+        let provider =
+            longhaul_transport_std::provide(between.address(), source, &us.options, &us.pool, &us.control);
+        [joiner.join().expect("a joiner does not panic"), provider]
+    });
+    assert!(ends[0].is_err() || received.take().unwrap() == state);
+    ends
+}
+
+// Catalogue: F15
+#[test]
+fn a_peer_that_comes_back_from_another_address_goes_on() {
+    let cut = |connection| Meddling { connection, toward: Toward::Listener, at: 300_000, what: Meddle::Cut };
+    // One data lane after the other is lost, and with the last one the connection.
+    let cuts = [cut(1), cut(2)];
+    let between = |to| Between::moving(to, &cuts, Arc::new(()), 3).unwrap();
+    let [joiner, provider] = pushed(between);
+    assert!(joiner.is_ok() && provider.is_ok(), "{joiner:?}, {provider:?}");
 }
 
 fn survives(source: &Path, expected: &Tree, flip: Meddling) -> bool {

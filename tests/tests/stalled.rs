@@ -15,7 +15,6 @@ use longhaul_state::pool::Pool;
 use longhaul_state::source::{Content, Piece, Progress, RepeatedSource, Source, SourceError, Survey, Walk};
 use longhaul_tests::conformance::Party;
 use longhaul_tests::hostile::Peer;
-use longhaul_transport_std::Listener;
 
 /// The system's allocator, and how much of it is held.
 struct Counting;
@@ -77,7 +76,7 @@ impl Content for UnlentContent {
     }
 }
 
-// Catalogue: F8
+// Catalogue: F8, F85
 #[test]
 fn a_joiner_that_stops_reading_costs_the_pool_and_is_given_up() {
     let mut me = Party::new(1);
@@ -86,7 +85,7 @@ fn a_joiner_that_stops_reading_costs_the_pool_and_is_given_up() {
     let source = Arc::new(Unlent(RepeatedSource::new(vec![7; 1 << 16].into(), STATE)));
     let before = HELD.load(Ordering::Relaxed);
     MOST.store(before, Ordering::Relaxed);
-    let listener = Listener::bind("127.0.0.1:0").unwrap();
+    let listener = longhaul_transport_std::listen("127.0.0.1:0").unwrap();
     let address = listener.local_addr();
     let provider = thread::spawn(move || {
         let caller = listener.accept().unwrap().unwrap();

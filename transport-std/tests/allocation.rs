@@ -13,7 +13,7 @@ use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
 use longhaul_state::sink::DiscardSink;
 use longhaul_state::source::{Content, Piece, Progress, RepeatedSource, Source, SourceError, Survey, Walk};
 use longhaul_state::transfer::{Control, Options};
-use longhaul_transport_std::{Listener, join};
+use longhaul_transport_std::join;
 
 /// The system's allocator, counted.
 struct Counting;
@@ -89,7 +89,7 @@ impl Content for UnlentContent {
 /// Allocations of both sides of a transfer of `bytes` bytes that lands nowhere, from its handshake to its end.
 fn allocations(bytes: u64, source: Arc<dyn Source>) -> u64 {
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    let listener = Listener::bind("127.0.0.1:0").unwrap();
+    let listener = longhaul_transport_std::listen("127.0.0.1:0").unwrap();
     let address = listener.local_addr();
     let provider = thread::spawn(move || {
         let caller = listener.accept().unwrap().unwrap();

@@ -1,17 +1,20 @@
 //! Two ends of a session over loopback.
 
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
 use longhaul_core::id::{MemberId, TransferId};
 use longhaul_core::integrity::Integrity;
+use longhaul_core::reason::Reason;
 use longhaul_core::wire::ChunkLen;
 use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
 use longhaul_state::sink::MemorySink;
 use longhaul_state::source::MemorySource;
 use longhaul_state::transfer::{Control, Options, Summary, TransferError};
 use longhaul_state::{Sink, Source};
-use longhaul_transport_std::{Listener, join};
+use longhaul_transport_std::join;
 
 fn options(member: u8, integrity: Integrity) -> Options {
     Options { member: MemberId([member; 16]), transfer: TransferId([9; 16]), integrity, ..Options::default() }
@@ -24,7 +27,7 @@ fn pool() -> Pool {
 type Ends = (Result<Summary, TransferError>, Result<Summary, TransferError>);
 
 fn transfer(source: Arc<dyn Source>, sink: Box<dyn Sink>, integrity: Integrity) -> Ends {
-    let listener = Listener::bind("127.0.0.1:0").unwrap();
+    let listener = longhaul_transport_std::listen("127.0.0.1:0").unwrap();
     let address = listener.local_addr();
     let provider = thread::spawn(move || {
         let caller = listener.accept().unwrap().unwrap();
@@ -67,7 +70,7 @@ fn a_pool_of_long_chunks_moves_a_small_state() {
     assert_eq!(pool.chunk(), ChunkLen::MAX);
     for len in [600 << 10, 1 << 20] {
         let state = bytes(len);
-        let listener = Listener::bind("127.0.0.1:0").unwrap();
+        let listener = longhaul_transport_std::listen("127.0.0.1:0").unwrap();
         let (address, source) = (listener.local_addr(), Arc::new(MemorySource::new(Arc::clone(&state))));
         let theirs = pool.clone();
         let provider = thread::spawn(move || {
@@ -83,6 +86,46 @@ fn a_pool_of_long_chunks_moves_a_small_state() {
     }
 }
 
+// Catalogue: F40
+/// Why no further lane came, only the side that dials can say.
+#[test]
+fn a_session_whose_lanes_cannot_be_dialled_fails_with_the_cause() {
+    let listener = longhaul_transport_std::listen("127.0.0.1:0").unwrap();
+    let gate = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, behind) = (gate.local_addr().unwrap(), listener.local_addr());
+    let passage = thread::spawn(move || {
+        let (joiner, _) = gate.accept().unwrap();
+        // Whoever comes later finds nobody.
+        drop(gate);
+        let provider = TcpStream::connect(behind).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| carry(&joiner, &provider));
+            carry(&provider, &joiner);
+        });
+    });
+    let source = Arc::new(MemorySource::new(bytes(8 << 20)));
+    let provider = thread::spawn(move || {
+        let caller = listener.accept().unwrap().unwrap();
+        caller.provide(source, &options(1, Integrity::Crc32c), &pool(), &Arc::new(Control::new()))
+    });
+    let me = Options { redial: false, ..options(2, Integrity::Crc32c) };
+    let sink = Box::new(MemorySink::new(1 << 30));
+    let error = join(address, sink, &me, &pool(), &Arc::new(Control::new())).unwrap_err();
+    assert_eq!(error.reason, Reason::Unreachable);
+    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<io::Error>()).expect("a cause");
+    assert_eq!(cause.kind(), io::ErrorKind::ConnectionRefused);
+    assert!(error.message.contains(&cause.to_string()), "{}", error.message);
+    provider.join().unwrap().unwrap_err();
+    passage.join().unwrap();
+}
+
+/// Carries what comes until one side ends.
+fn carry(mut from: &TcpStream, mut to: &TcpStream) {
+    // Either end may be gone before the last bytes.
+    let _ = io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Write);
+}
+
 // Catalogue: F2
 #[test]
 fn a_peer_that_answers_no_connection_is_given_up() {
@@ -94,9 +137,8 @@ fn a_peer_that_answers_no_connection_is_given_up() {
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap().as_socket().unwrap();
     let timeout = std::time::Duration::from_millis(300);
-    let queued: Vec<_> = std::iter::from_fn(|| std::net::TcpStream::connect_timeout(&address, timeout).ok())
-        .take(16)
-        .collect();
+    let queued: Vec<_> =
+        std::iter::from_fn(|| TcpStream::connect_timeout(&address, timeout).ok()).take(16).collect();
     if queued.len() == 16 {
         println!("skipped: this system's queues never fill");
         return;
@@ -104,6 +146,6 @@ fn a_peer_that_answers_no_connection_is_given_up() {
     let options = Options { handshake_timeout: timeout, ..options(2, Integrity::Crc32c) };
     let sink = Box::new(MemorySink::new(1));
     let error = join(address, sink, &options, &pool(), &Arc::new(Control::new())).unwrap_err();
-    assert_eq!(error.reason, longhaul_core::reason::Reason::Unreachable);
+    assert_eq!(error.reason, Reason::Unreachable);
     assert!(error.is_retryable() && error.message.contains(&address.to_string()), "{error:?}");
 }

@@ -13,7 +13,7 @@ use longhaul_state::pool::{MIN_MEMORY, Pool};
 use longhaul_state::sink::DiscardSink;
 use longhaul_state::source::{Content, Piece, Progress, Source, SourceError, Survey, Walk};
 use longhaul_state::transfer::{Control, Options};
-use longhaul_transport_std::{Listener, join};
+use longhaul_transport_std::join;
 
 /// The system's allocator, and how much of it is held.
 struct Counting;
@@ -101,7 +101,7 @@ fn most_held(items: u64) -> usize {
     // Little for buffers: how many of them were ever needed at once depends on the machine's mood.
     let pool = || Pool::new(MIN_MEMORY, ChunkLen::DEFAULT, 1, 2);
     MOST.store(HELD.load(Ordering::Relaxed), Ordering::Relaxed);
-    let listener = Listener::bind("127.0.0.1:0").unwrap();
+    let listener = longhaul_transport_std::listen("127.0.0.1:0").unwrap();
     let address = listener.local_addr();
     let (giving, memory) = (options(1), pool());
     let provider = thread::spawn(move || {

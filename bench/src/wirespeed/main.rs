@@ -7,183 +7,138 @@
 //! times do not.
 //!
 //! ```text
-//! cargo run --release -p longhaul-bench --bin wirespeed            # full size
-//! cargo run --release -p longhaul-bench --bin wirespeed -- --small # a size for CI
+//! cargo build --release --workspace
+//! target/release/wirespeed                                  # full size
+//! target/release/wirespeed --small                          # a size for CI
+//! target/release/wirespeed --only w1 --json one.json        # a table of it
+//! target/release/wirespeed join one.json two.json --svg chart.svg
 //! ```
+//!
+//! | table | what is moved |
+//! | --- | --- |
+//! | W1 | one file, from the page cache to durable |
+//! | W1c | the same, from the disk: nothing of it is in the page cache |
+//! | W2 | many small files, to durable |
+//! | W3 | memory to memory |
+//! | W4 | 1 KiB, command to command |
+//! | W5 | a file to eight joiners at once, to durable |
+//!
+//! What is compared with longhaul stands in `bare` (the same system calls without a protocol), `disk` (the disk
+//! alone) and `peers` (other tools); longhaul itself, by each transport and data path, in `way`.
 
 mod bare;
+mod cases;
 mod disk;
+mod latency;
 mod peers;
+mod plan;
 mod report;
 mod roles;
 mod side;
 mod tree;
+mod way;
 
+use std::io::Write;
 use std::path::PathBuf;
 
-use clap::Parser;
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand};
 
+use plan::Plan;
 use report::Report;
-use side::Measured;
 
 /// Measures longhaul against the limits of this machine.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
-    role: Option<roles::Role>,
-    /// Sizes for CI: everything runs, nothing says much.
+    instead: Option<Instead>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Args)]
+struct Run {
+    /// What one large file has; all else is in proportion.
+    #[arg(long, default_value = "4GiB")]
+    size: ByteSize,
+    /// A size for CI, one round: everything runs, nothing says much.
     #[arg(long)]
     small: bool,
     /// Rounds that count; one more warms up.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only these: w1, w2, w3.
-    #[arg(long, value_delimiter = ',')]
+    /// Only these: w1, w1c, w2, w3, w4, w5.
+    #[arg(long, value_delimiter = ',', value_parser = cases::NAMES)]
     only: Vec<String>,
     /// Where states are made and land: a directory on the disk to be measured.
     #[arg(long, default_value = ".")]
     dir: PathBuf,
+    #[command(flatten)]
+    outputs: Outputs,
+}
+
+#[derive(Args)]
+struct Outputs {
     /// Where to write all figures as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Where to write a chart.
+    #[arg(long)]
+    svg: Option<PathBuf>,
 }
 
-/// What is measured, and how large.
-struct Plan {
-    w1_bytes: u64,
-    w2_small: usize,
-    w2_large: usize,
-    w3_bytes: u64,
-    rounds: usize,
-    dir: PathBuf,
+#[derive(Subcommand)]
+enum Instead {
+    /// Reports what several runs measured as one: rounds of the same case count together.
+    Join {
+        /// What they wrote with --json.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        outputs: Outputs,
+    },
+    #[command(flatten)]
+    Play(roles::Role),
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments = Arguments::parse();
-    if let Some(role) = &arguments.role {
-        return role.play();
-    }
-    let (w1_bytes, w2_small, w2_large, w3_bytes) =
-        if arguments.small { (64 << 20, 400, 40, 256 << 20) } else { (4 << 30, 20_000, 2_000, 16 << 30) };
-    // What lands must not land in a directory that is part of what is measured next.
-    let dir = tempfile::Builder::new().prefix("wirespeed.").tempdir_in(&arguments.dir)?;
-    let plan = Plan {
-        w1_bytes,
-        w2_small,
-        w2_large,
-        w3_bytes,
-        rounds: if arguments.small { 1 } else { arguments.rounds },
-        dir: dir.path().canonicalize()?,
-    };
-    let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
-    let mut report = Report::new();
-    if wanted("w3") {
-        memory_to_memory(&plan, &mut report)?;
-    }
-    if wanted("w2") {
-        small_files(&plan, &mut report)?;
-    }
-    if wanted("w1") {
-        one_file(&plan, &mut report)?;
-    }
-    report.print();
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, report.to_json())?;
-    }
-    Ok(())
-}
-
-type Case<'a> = (&'static str, Box<dyn FnMut() -> std::io::Result<Measured> + 'a>);
-
-/// Runs all cases in turn, `rounds` times and once to warm up.
-fn interleave(
-    table: &'static str,
-    plan: &Plan,
-    mut cases: Vec<Case<'_>>,
-    report: &mut Report,
-) -> std::io::Result<()> {
-    for round in 0..=plan.rounds {
-        for (name, case) in &mut cases {
-            let measured = case()?;
-            eprintln!("{table} {name}: {:.3} s", measured.seconds);
-            if round > 0 || plan.rounds == 0 {
-                report.add(table, name, measured);
+    let Arguments { instead, run } = Arguments::parse();
+    match instead {
+        Some(Instead::Play(role)) => role.play(),
+        Some(Instead::Join { files, outputs }) => {
+            let mut report = Report::default();
+            for file in files {
+                report.join(&std::fs::read(file)?)?;
             }
+            publish(&report, &outputs)
+        }
+        None => publish(&measure(&run)?, &run.outputs),
+    }
+}
+
+fn measure(run: &Run) -> Result<Report, Box<dyn std::error::Error>> {
+    // What lands must not land in a directory that is part of what is measured next.
+    let dir = tempfile::Builder::new().prefix("wirespeed.").tempdir_in(&run.dir)?;
+    let (size, rounds) = if run.small { (64 << 20, 1) } else { (run.size.as_u64(), run.rounds) };
+    let plan = Plan::new(size, rounds, dir.path().canonicalize()?);
+    let mut report = Report::default();
+    for (name, measure) in cases::ALL {
+        if run.only.is_empty() || run.only.iter().any(|only| only == name) {
+            let table = measure(&plan, &mut report)?;
+            report.add(table);
         }
     }
-    Ok(())
+    Ok(report)
 }
 
-fn memory_to_memory(plan: &Plan, report: &mut Report) -> std::io::Result<()> {
-    let bytes = plan.w3_bytes;
-    let cases: Vec<Case<'_>> = vec![
-        ("socket copy", Box::new(move || bare::copy(bytes, false))),
-        ("bare loop with checksums", Box::new(move || bare::copy(bytes, true))),
-        ("longhaul std", Box::new(move || roles::memory(bytes))),
-    ];
-    interleave("W3", plan, cases, report)?;
-    report.ratio("W3", "longhaul std", "bare loop with checksums", 0.95);
-    report.ratio("W3", "longhaul std", "socket copy", 0.0);
-    Ok(())
-}
-
-fn small_files(plan: &Plan, report: &mut Report) -> std::io::Result<()> {
-    let source = tree::make(&plan.dir.join("tree"), plan.w2_small, plan.w2_large)?;
-    let bytes = source.bytes;
-    let landings = tree::Landings::new(&plan.dir, "w2");
-    let landings = std::cell::RefCell::new(landings);
-    let next = || landings.borrow_mut().next();
-    let mut cases: Vec<Case<'_>> = vec![
-        ("longhaul std", Box::new(|| roles::files(&source.path, &next(), bytes))),
-        ("cp -r, then sync", Box::new(|| peers::copy(&source.path, &next(), bytes))),
-    ];
-    match peers::Rsync::start(&source.path) {
-        Ok(rsync) => cases.push((
-            "rsync daemon, then sync",
-            Box::new({
-                let next = &next;
-                move || rsync.fetch(&next(), bytes)
-            }),
-        )),
-        Err(why) => report.note(format!("rsync is left out: {why}")),
+fn publish(report: &Report, outputs: &Outputs) -> Result<(), Box<dyn std::error::Error>> {
+    // Files first: whoever reads the output may stop reading.
+    if let Some(path) = &outputs.json {
+        std::fs::write(path, report.to_json().to_string())?;
     }
-    interleave("W2", plan, cases, report)?;
-    report.ratio("W2", "longhaul std", "rsync daemon, then sync", 1.4);
-    report.ratio("W2", "longhaul std", "cp -r, then sync", 0.0);
-    Ok(())
-}
-
-fn one_file(plan: &Plan, report: &mut Report) -> std::io::Result<()> {
-    let source = tree::file(&plan.dir.join("file"), plan.w1_bytes)?;
-    let bytes = plan.w1_bytes;
-    let landings = tree::Landings::new(&plan.dir, "w1");
-    let landings = std::cell::RefCell::new(landings);
-    let next = || landings.borrow_mut().next();
-    let mut cases: Vec<Case<'_>> = vec![
-        ("socket copy", Box::new(move || bare::copy(bytes, false))),
-        ("buffered write, then sync", Box::new(|| disk::write(&next(), bytes, false))),
-        ("longhaul std", Box::new(|| roles::files(&source, &next(), bytes))),
-    ];
-    match disk::write(&next(), 1 << 20, true) {
-        Ok(_) => {
-            cases.insert(1, ("direct write", Box::new(|| disk::write(&next(), bytes, true))));
-        }
-        Err(why) => report.note(format!("the direct write is left out: {why}")),
+    if let Some(path) = &outputs.svg {
+        std::fs::write(path, report.to_svg())?;
     }
-    match peers::Rsync::start(&source) {
-        Ok(rsync) => cases.push((
-            "rsync daemon, then sync",
-            Box::new({
-                let next = &next;
-                move || rsync.fetch(&next(), bytes)
-            }),
-        )),
-        Err(why) => report.note(format!("rsync is left out: {why}")),
-    }
-    interleave("W1", plan, cases, report)?;
-    report.ratio("W1", "longhaul std", "direct write", 0.0);
-    report.ratio("W1", "longhaul std", "buffered write, then sync", 0.0);
-    report.ratio("W1", "longhaul std", "rsync daemon, then sync", 0.0);
-    Ok(())
+    Ok(writeln!(std::io::stdout(), "{report}")?)
 }

@@ -1,22 +1,26 @@
-//! longhaul's own sides, each played by a child process.
+//! What child processes play: longhaul's own sides, and those that it is compared with.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use clap::Subcommand;
 use longhaul_core::id::{MemberId, TransferId};
-use longhaul_core::wire::ChunkLen;
-use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
+use longhaul_state::pool::Pool;
 use longhaul_state::sink::{DirectorySink, DirectorySinkOptions, DiscardSink};
 use longhaul_state::source::{DirectoryOptions, DirectorySource, RepeatedSource};
-use longhaul_state::transfer::{Control, Options};
+use longhaul_state::transfer::{Control, Options, Summary};
 use longhaul_state::{Sink, Source};
-use longhaul_transport_std::{Listener, join};
+use longhaul_transport::{Engine, Listener, join};
 use serde_json::json;
 
+use crate::bare::relay::By;
+use crate::bare::{self, memory, relay, small};
+use crate::latency;
 use crate::side::{Measured, both, tell, tell_cost};
+use crate::way::{Way, pool};
 
 /// A side of one measurement, run as a child process.
 #[derive(Subcommand)]
@@ -35,70 +39,173 @@ pub(crate) enum Role {
         #[arg(action = clap::ArgAction::Set)]
         checksums: bool,
     },
+    /// Sends a file over a bare socket.
+    BareRead { by: By, bytes: u64, path: PathBuf, address: String },
+    /// Receives it into a file, past the page cache.
+    BareWrite { by: By, bytes: u64, path: PathBuf },
+    /// Gives 1 KiB to whoever comes.
+    BareServe,
+    /// Fetches it, durable and published.
+    BareFetch { address: String, path: PathBuf },
     /// Provides one repeated buffer.
-    ProvideMemory { bytes: u64 },
+    ProvideMemory {
+        #[arg(value_parser = Way::named)]
+        way: &'static Way,
+        bytes: u64,
+    },
     /// Receives it and drops it.
-    JoinMemory { address: String },
-    /// Provides a path.
-    ProvidePath { path: PathBuf },
+    JoinMemory {
+        #[arg(value_parser = Way::named)]
+        way: &'static Way,
+        address: String,
+    },
+    /// Provides a path to so many joiners at once.
+    ProvidePath {
+        #[arg(value_parser = Way::named)]
+        way: &'static Way,
+        path: PathBuf,
+        joiners: usize,
+    },
     /// Receives it, durable and published.
-    JoinPath { address: String, path: PathBuf, bytes: u64 },
+    JoinPath {
+        #[arg(value_parser = Way::named)]
+        way: &'static Way,
+        address: String,
+        path: PathBuf,
+        /// Whether an interrupted transfer could go on.
+        #[arg(action = clap::ArgAction::Set)]
+        journal: bool,
+    },
+    /// Provides a file, and tells when each of its reads was submitted.
+    ProvideTraced {
+        #[arg(value_parser = Way::named)]
+        way: &'static Way,
+        path: PathBuf,
+    },
+    /// Receives it, and tells when how much of it was durable.
+    JoinTraced {
+        #[arg(value_parser = Way::named)]
+        way: &'static Way,
+        address: String,
+        path: PathBuf,
+    },
 }
 
 /// Memory to memory.
-pub(crate) fn memory(bytes: u64) -> io::Result<Measured> {
-    both(&["provide-memory", &bytes.to_string()], &|address| vec!["join-memory".into(), address.into()], true)
-}
-
-/// A path to a path, durable and published.
-pub(crate) fn files(from: &Path, to: &Path, bytes: u64) -> io::Result<Measured> {
-    let (from, to) = (from.display().to_string(), to.display().to_string());
+pub(crate) fn memory(way: &Way, bytes: u64) -> io::Result<Measured> {
     both(
-        &["provide-path", &from],
-        &|address| vec!["join-path".into(), address.into(), to.clone(), bytes.to_string()],
+        &["provide-memory", way.name, &bytes.to_string()],
+        &|address| vec!["join-memory".into(), way.name.into(), address.into()],
         true,
     )
 }
 
+/// A path to a path, durable and published.
+pub(crate) fn files(way: &Way, from: &Path, to: &Path, journal: bool) -> io::Result<Measured> {
+    both(&provide_path(way, from, 1), &|address| join_path(way, address, to, journal), true)
+}
+
+/// What a provider of a path is told.
+pub(crate) fn provide_path(way: &Way, from: &Path, joiners: usize) -> [String; 4] {
+    ["provide-path".into(), way.name.into(), from.display().to_string(), joiners.to_string()]
+}
+
+/// What a joiner of it is told.
+pub(crate) fn join_path(way: &Way, address: &str, to: &Path, journal: bool) -> Vec<String> {
+    vec!["join-path".into(), way.name.into(), address.into(), to.display().to_string(), journal.to_string()]
+}
+
 impl Role {
-    pub(crate) fn play(&self) -> Result<(), Box<dyn std::error::Error>> {
+    pub(crate) fn play(self) -> Result<(), Box<dyn std::error::Error>> {
         match self {
-            Self::BareSend { bytes, checksums, address } => crate::bare::send(*bytes, *checksums, address)?,
-            Self::BareReceive { bytes, checksums } => crate::bare::receive(*bytes, *checksums)?,
-            Self::ProvideMemory { bytes } => {
-                provide(Arc::new(RepeatedSource::new(crate::bare::buffer().into(), *bytes)))?;
+            Self::BareSend { bytes, checksums, address } => memory::send(bytes, checksums, &address)?,
+            Self::BareReceive { bytes, checksums } => memory::receive(bytes, checksums)?,
+            Self::BareRead { by, bytes, path, address } => relay::send(by, bytes, &path, &address)?,
+            Self::BareWrite { by, bytes, path } => relay::receive(by, bytes, &path)?,
+            Self::BareServe => small::serve()?,
+            Self::BareFetch { address, path } => small::fetch(&address, &path)?,
+            Self::ProvideMemory { way, bytes } => {
+                let source = RepeatedSource::new(bare::buffer().into(), bytes);
+                provide(way, vec![Arc::new(source)])?;
             }
-            Self::JoinMemory { address } => receive(address, Box::new(DiscardSink::new()))?,
-            Self::ProvidePath { path } => {
-                provide(Arc::new(DirectorySource::new(path, DirectoryOptions::default())?))?;
+            Self::JoinMemory { way, address } => {
+                let started = Instant::now();
+                let summary = receive(way, &address, Box::new(DiscardSink::new()))?;
+                tell_cost(started, summary.bytes, &summary.root.to_string())?;
             }
-            Self::JoinPath { address, path, .. } => {
-                receive(address, Box::new(DirectorySink::new(path, DirectorySinkOptions::default())?))?;
+            Self::ProvidePath { way, path, joiners } => {
+                provide(way, (0..joiners).map(|_| source(&path)).collect::<Result<_, _>>()?)?;
+            }
+            Self::JoinPath { way, address, path, journal } => {
+                let started = Instant::now();
+                let summary = receive(way, &address, Box::new(sink(&path, journal)?))?;
+                tell_cost(started, summary.bytes, &summary.root.to_string())?;
+            }
+            Self::ProvideTraced { way, path } => {
+                let pool = pool(1);
+                let (engine, reads) = latency::Submitted::watch(way.engine(&pool)?);
+                let (_, summary) = serve(Arc::new(engine), vec![source(&path)?], &pool)?;
+                tell(&json!({ "digest": summary.root.to_string(), "submitted": reads.take() }))?;
+            }
+            Self::JoinTraced { way, address, path } => {
+                let (sink, claims) = latency::Durable::watch(sink(&path, true)?);
+                let summary = receive(way, &address, Box::new(sink))?;
+                tell(&json!({ "digest": summary.root.to_string(), "durable": claims.take() }))?;
             }
         }
         Ok(())
     }
 }
 
-fn options(member: u8) -> Options {
-    Options { member: MemberId([member; 16]), transfer: TransferId([1; 16]), ..Options::default() }
+/// A process of its own is a member and a transfer of its own.
+fn options() -> Options {
+    let id = u128::from(std::process::id()).to_le_bytes();
+    Options { member: MemberId(id), transfer: TransferId(id), ..Options::default() }
 }
 
-fn pool() -> Pool {
-    Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, 1, 2)
+fn source(path: &Path) -> Result<Arc<dyn Source>, Box<dyn std::error::Error>> {
+    Ok(Arc::new(DirectorySource::new(path, DirectoryOptions::default())?))
 }
 
-fn provide(source: Arc<dyn Source>) -> Result<(), Box<dyn std::error::Error>> {
-    let listener = Listener::bind("127.0.0.1:0")?;
+fn sink(path: &Path, journal: bool) -> Result<DirectorySink, Box<dyn std::error::Error>> {
+    let options = DirectorySinkOptions { resume: journal, ..DirectorySinkOptions::default() };
+    Ok(DirectorySink::new(path, options)?)
+}
+
+/// Gives a state to as many joiners as there are sources, all at once.
+fn provide(way: &Way, sources: Vec<Arc<dyn Source>>) -> Result<(), Box<dyn std::error::Error>> {
+    let pool = pool(sources.len());
+    let (started, summary) = serve(way.engine(&pool)?, sources, &pool)?;
+    Ok(tell_cost(started, summary.bytes, &summary.root.to_string())?)
+}
+
+/// The same by this engine: when the first joiner came, and what the last one got.
+fn serve(
+    engine: Arc<dyn Engine>,
+    sources: Vec<Arc<dyn Source>>,
+    pool: &Pool,
+) -> Result<(Instant, Summary), Box<dyn std::error::Error>> {
+    let listener = Listener::bind("127.0.0.1:0", engine)?;
     tell(&json!({ "address": listener.local_addr().to_string() }))?;
-    let caller = listener.accept()?.ok_or("the listener was stopped")?;
-    let started = Instant::now();
-    let summary = caller.provide(source, &options(1), &pool(), &Arc::new(Control::new()))?;
-    Ok(tell_cost(started.elapsed().as_secs_f64(), summary.bytes, &summary.root.to_string())?)
+    let mut first = None;
+    thread::scope(|scope| {
+        let mut sessions = Vec::new();
+        for source in sources {
+            let caller = listener.accept()?.ok_or("the listener was stopped")?;
+            first.get_or_insert_with(Instant::now);
+            sessions
+                .push(scope.spawn(|| caller.provide(source, &options(), pool, &Arc::new(Control::new()))));
+        }
+        let mut last = None;
+        for session in sessions {
+            last = Some(session.join().map_err(|_| "a session panicked")??);
+        }
+        Ok(first.zip(last).ok_or("nobody is to be provided for")?)
+    })
 }
 
-fn receive(address: &str, sink: Box<dyn Sink>) -> Result<(), Box<dyn std::error::Error>> {
-    let started = Instant::now();
-    let summary = join(address, sink, &options(2), &pool(), &Arc::new(Control::new()))?;
-    Ok(tell_cost(started.elapsed().as_secs_f64(), summary.bytes, &summary.root.to_string())?)
+fn receive(way: &Way, address: &str, sink: Box<dyn Sink>) -> Result<Summary, Box<dyn std::error::Error>> {
+    let pool = pool(1);
+    let engine = way.engine(&pool)?;
+    Ok(join(address, sink, &options(), &pool, &Arc::new(Control::new()), &engine)?)
 }

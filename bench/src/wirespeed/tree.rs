@@ -1,6 +1,7 @@
 //! The states that are moved, and the places where they land.
 
-use std::fs::File;
+use std::cell::Cell;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -21,11 +22,11 @@ pub(crate) fn make(path: &Path, small: usize, large: usize) -> io::Result<Tree> 
     for n in 0..small + large {
         let directory = path.join(format!("d{:03}", n / FANOUT));
         if n % FANOUT == 0 {
-            std::fs::create_dir_all(&directory)?;
+            fs::create_dir_all(&directory)?;
         }
         content[..8].copy_from_slice(&(n as u64).to_le_bytes());
         let len = if n < small { SMALL } else { LARGE };
-        std::fs::write(directory.join(format!("f{n:06}")), &content[..len])?;
+        fs::write(directory.join(format!("f{n:06}")), &content[..len])?;
     }
     sync(path)?;
     Ok(Tree { path: path.to_owned(), bytes: (small * SMALL + large * LARGE) as u64 })
@@ -45,6 +46,15 @@ pub(crate) fn file(path: &Path, bytes: u64) -> io::Result<PathBuf> {
     Ok(path.to_owned())
 }
 
+/// Lets the page cache forget a file that is durable.
+pub(crate) fn forget(path: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    nix::fcntl::posix_fadvise(&File::open(path)?, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = path;
+    Ok(())
+}
+
 /// Makes everything on the file system of `path` durable.
 pub(crate) fn sync(path: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
@@ -54,29 +64,41 @@ pub(crate) fn sync(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Fresh places to land at. What landed before is removed only when the directory goes: removing a
-/// large tree slows the next creation. A large file is removed at once, and the removal synced.
+/// Fresh places to land at. Whoever gets one finds the disk at rest: what others left dirty, or removed, is synced.
 pub(crate) struct Landings {
     dir: PathBuf,
     name: &'static str,
-    next: usize,
+    before: Before,
+    next: Cell<usize>,
+}
+
+/// What becomes of what landed before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    Removed,
+    /// Until everything goes: removing a large tree slows the creation of files for minutes.
+    Kept,
 }
 
 impl Landings {
-    pub(crate) fn new(dir: &Path, name: &'static str) -> Self {
-        Self { dir: dir.to_owned(), name, next: 0 }
+    pub(crate) fn new(dir: &Path, name: &'static str, before: Before) -> Self {
+        Self { dir: dir.to_owned(), name, before, next: Cell::new(0) }
     }
 
-    pub(crate) fn next(&mut self) -> PathBuf {
+    pub(crate) fn next(&self) -> io::Result<PathBuf> {
+        let next = self.next.get();
         let path = |n: usize| self.dir.join(format!("{}-{n}", self.name));
-        if let Some(last) = self.next.checked_sub(1)
-            && path(last).is_file()
-            && std::fs::remove_file(path(last)).is_ok()
-        {
-            // A failed sync shows in the next case's own.
-            let _ = sync(&self.dir);
+        if self.before == Before::Removed && next > 0 {
+            remove(&path(next - 1))?;
         }
-        self.next += 1;
-        path(self.next - 1)
+        sync(&self.dir)?;
+        self.next.set(next + 1);
+        Ok(path(next))
     }
+}
+
+/// A file, a directory, or nothing.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }

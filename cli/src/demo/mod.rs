@@ -57,6 +57,7 @@ fn demonstrate(args: &Demo, output: &Output, scratch: &Path) -> Result<Summary, 
         .stall_timeout(args.session.stall_timeout)
         .redial(!args.session.no_redial)
         .transport(args.common.transport.into())
+        .data_path(args.common.data_path.into())
         .pool(&pool)
         .start()?;
     let address = provider.local_addr().to_string();
@@ -69,6 +70,7 @@ fn demonstrate(args: &Demo, output: &Output, scratch: &Path) -> Result<Summary, 
         .stall_timeout(args.session.stall_timeout)
         .redial(!args.session.no_redial)
         .transport(args.common.transport.into())
+        .data_path(args.common.data_path.into())
         .pool(&pool)
         .into(&copy);
     let summary = follow(transfer, output)?;

@@ -23,6 +23,9 @@ fn state(root: &Path) {
 /// How often it is looked for what came to be durable, before more is let come.
 const LOOKS: u32 = 100;
 
+/// What a fetch that is stopped again and again does not do.
+const EARLY: &str = "the fetch has ended before anything was durable";
+
 /// Bytes that the next run need not ask for.
 fn claimed(destination: &Path) -> u64 {
     let staging = Staging::of(destination).unwrap();
@@ -32,7 +35,7 @@ fn claimed(destination: &Path) -> u64 {
 /// A fetch that runs until more than `before` is durable, while its provider gives no more. `None` if the fetch
 /// came to its end instead.
 fn until_durable(provider: &Listening, copy: &Path, before: u64) -> Option<Running> {
-    let mut fetch = start_fetch(&provider.address, copy, &["--no-redial"]);
+    let mut fetch = start_fetch(&provider.address, copy, &["--no-redial", "--json"]);
     loop {
         // What comes while it is let go becomes durable while it is stopped, or too little has come.
         provider.running.signal(Signal::SIGSTOP);
@@ -65,8 +68,11 @@ fn a_joiner_that_is_killed_again_and_again_goes_on_where_it_was() {
     state(&source);
     let provider = Listening::serve(&source, &[]);
     let mut kept = 0;
-    for _ in 0..3 {
-        let Some(running) = until_durable(&provider, &copy, kept) else { break };
+    for round in 0..3 {
+        let Some(running) = until_durable(&provider, &copy, kept) else {
+            assert!(round > 0, "{EARLY}");
+            break;
+        };
         running.signal(Signal::SIGKILL);
         drop(running.wait());
         provider.running.signal(Signal::SIGCONT);
@@ -90,9 +96,10 @@ fn a_joiner_whose_provider_is_killed_goes_on_with_the_next_one() {
     let (source, copy) = (scratch.dir("source"), scratch.join("copy"));
     state(&source);
     let provider = Listening::serve(&source, &[]);
-    let Some(first) = until_durable(&provider, &copy, 0) else { return };
+    let first = until_durable(&provider, &copy, 0).expect(EARLY);
     provider.running.signal(Signal::SIGKILL);
-    first.wait().expect(10);
+    let failed = first.wait().expect(10).summary();
+    assert_eq!(failed["error"]["resumable"], true, "{failed}");
     let kept = claimed(&copy);
     assert!(kept > 0);
     let provider = Listening::serve(&source, &[]);
@@ -110,7 +117,7 @@ fn a_joiner_that_is_told_to_stop_keeps_what_is_durable() {
         let (source, copy) = (scratch.dir("source"), scratch.join("copy"));
         state(&source);
         let provider = Listening::serve(&source, &[]);
-        let Some(running) = until_durable(&provider, &copy, 0) else { continue };
+        let running = until_durable(&provider, &copy, 0).expect(EARLY);
         running.signal(signal);
         running.wait().expect(code);
         let kept = claimed(&copy);
@@ -128,7 +135,7 @@ fn what_a_killed_joiner_left_is_shown_and_given_up() {
     let (source, copy) = (scratch.dir("source"), scratch.join("copy"));
     state(&source);
     let provider = Listening::serve(&source, &[]);
-    let Some(first) = until_durable(&provider, &copy, 0) else { return };
+    let first = until_durable(&provider, &copy, 0).expect(EARLY);
     let shown = run(["staging", "show", copy.to_str().unwrap()]).expect(0);
     assert!(shown.stdout.contains("held by process"), "{shown:?}");
     run(["staging", "discard", copy.to_str().unwrap()]).expect(13).says("held by process");

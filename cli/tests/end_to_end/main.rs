@@ -7,6 +7,7 @@
 //! | `peers` | peers that are absent, strangers, silent, busy, gone |
 //! | `killed` | processes that are killed, and the same command again |
 //! | `talk` | what is said where: JSON, pipes, quiet, help |
+//! | `transports` | what moves the bytes, and what when that is not to be had |
 //! | `verifying` | roots, receipts, and where two states differ |
 #![cfg(unix)]
 
@@ -16,5 +17,7 @@ mod peers;
 mod refusals;
 mod rig;
 mod talk;
+#[cfg(target_os = "linux")]
+mod transports;
 mod tree;
 mod verifying;

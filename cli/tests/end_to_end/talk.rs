@@ -38,7 +38,7 @@ fn json_is_all_that_is_on_stdout_and_the_summary_comes_last() {
             assert!(keys(&summary).contains(&key), "{key} in {summary}");
         }
         assert_eq!((&summary["result"], &summary["bytes"]), (&"ok".into(), &100_000.into()));
-        assert_eq!((&summary["items"], &summary["transport"]), (&2.into(), &"std".into()));
+        assert_eq!(summary["items"], 2);
     }
     assert_eq!(joiner.summary()["root"], provider.summary()["root"]);
     let events: Vec<_> =

@@ -5,7 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::rig::{Listening, Outcome, Scratch, fetch, push, run};
+use crate::rig::{Listening, Outcome, Scratch, fetch, names, push, run};
+use crate::tree::{assert_same, bytes};
 
 fn verify(path: &Path, options: &[&str]) -> Outcome {
     let mut args = vec!["verify", path.to_str().unwrap()];
@@ -122,4 +123,32 @@ fn what_is_not_there_can_not_be_verified() {
     fs::write(scratch.join("garbage"), "garbage").unwrap();
     verify(scratch.path(), &["--receipt", scratch.join("garbage").to_str().unwrap()]).expect(2);
     verify(scratch.path(), &["--receipt", scratch.join("no-receipt").to_str().unwrap()]).expect(2);
+}
+
+/// All of it is read back, by which checksum ever, small or not; what can't be compared is refused.
+#[test]
+fn a_fetch_that_reads_everything_back_publishes_the_same() {
+    let scratch = Scratch::new();
+    let (large, small) = (scratch.dir("large"), scratch.dir("small"));
+    fs::write(small.join("file"), b"content").unwrap();
+    for n in 0..40 {
+        fs::write(large.join(format!("{n}")), bytes(n * 40_000, n as u32)).unwrap();
+    }
+    fs::write(scratch.join("file"), bytes(3 << 20, 7)).unwrap();
+    for (n, source) in [small, large, scratch.join("file")].into_iter().enumerate() {
+        let provider = Listening::serve(&source, &[]);
+        for options in [&["--verify-after"][..], &["--verify-after", "--integrity", "blake3", "--no-resume"]]
+        {
+            let copy = scratch.join(&format!("copy{n}{}", options.len()));
+            fetch(&provider.address, &copy, options).expect(0);
+            if source.is_dir() {
+                assert_same(&copy, &source);
+            } else {
+                assert!(fs::read(&copy).unwrap() == fs::read(&source).unwrap());
+            }
+        }
+        let none = ["--verify-after", "--integrity", "none"];
+        fetch(&provider.address, &scratch.join("none"), &none).expect(2).says("nothing to compare");
+    }
+    assert!(names(scratch.path()).iter().all(|name| !name.starts_with('.')), "{:?}", names(scratch.path()));
 }

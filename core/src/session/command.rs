@@ -156,7 +156,8 @@ pub enum Command {
 /// What people should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Both sides know each other and agree on a version.
+    /// Both sides know each other and agree on a version. A listener says so once the dialler has said something
+    /// upon Welcome; until then the peer has the handshake timeout, and a lost connection is not waited for.
     Established,
     /// What will move is known.
     Prepared {

@@ -51,7 +51,7 @@ pub struct Config {
     pub max_retries: u8,
     /// A session without progress for this long fails. A lost connection may be replaced for twice as long.
     pub stall_timeout: Duration,
-    /// A peer that does not answer `Init` for this long is given up.
+    /// A peer that does not answer `Init`, or `Welcome`, for this long is given up.
     pub handshake_timeout: Duration,
     /// Where the jitter of re-dials begins: any number, another one for each session.
     pub seed: u64,

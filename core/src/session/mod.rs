@@ -4,6 +4,7 @@
 //!  dialler                                   listener
 //!  Init  ───────────────────────────────────▶            who, which transfer, which epoch
 //!        ◀─────────────────────────────────── Welcome    (or Busy, or Failed)
+//!  (Prepare, or Alive) ─────────────────────▶            it listens: the session is established
 //!  joiner                                    provider
 //!  Prepare, Request.. ──────────────────────▶            each task is surveyed
 //!          ◀──────────────────── Task, Digest..          (or Refused), preflight of each
@@ -87,6 +88,7 @@ mod error;
 mod giving;
 mod incoming;
 mod input;
+mod lanes;
 mod life;
 mod outcomes;
 mod outgoing;
@@ -185,6 +187,8 @@ pub struct Session<const LANES: usize = 9, const WINDOW: usize = 4096> {
     life: Life,
     pending: Pending,
     peer: Option<MemberId>,
+    /// The dialler has said something upon Welcome: it is no stranger that only repeats an Init.
+    established: bool,
     /// What both can do.
     capabilities: u64,
     giving: Giving<LANES, WINDOW>,
@@ -248,6 +252,7 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
             life: Life::Greeting,
             pending: Pending::default(),
             peer: None,
+            established: false,
             capabilities: config.capabilities,
             giving: Giving::new(Limits {
                 lanes: config.lanes,
@@ -416,6 +421,15 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         }
     }
 
+    /// What has come is this side's to tell: the peer may have sent it long ago, into the buffers of its system.
+    fn received(&mut self, bytes: u64, now: Instant) {
+        self.moved += bytes;
+        if self.moved >= PROGRESS_BYTES {
+            self.done += 1;
+            self.progress(now);
+        }
+    }
+
     /// Moves the life on, where the table has a place for it.
     fn advance(&mut self, input: LifeInput) -> bool {
         let next = self.life.on(input);
@@ -446,6 +460,12 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     /// Whether all has come that is to come, and this side gives nothing: what is left to do it does alone.
     fn has_all(&self) -> bool {
         self.giving.is_over() && matches!(self.taking.state(), TakingState::Agreed | TakingState::Durable)
+    }
+
+    /// Without a connection: what has all come is made durable and installed whether or not anybody is there to hear
+    /// it, for as long as that makes progress.
+    fn works_alone(&self) -> bool {
+        !self.taking.needs_peer() && !self.taking.is_over()
     }
 
     /// Whether the peer is gone, rather than a rule broken or this side's own disk hanging.
@@ -541,10 +561,21 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         self.advance(LifeInput::Greet);
         self.lanes[0] = LaneState::Up;
         self.giving.window.lane_up(Lane::CONTROL);
-        self.reports.event(Event::Established);
+        if self.dialler {
+            self.establish();
+            // Who asks for something says so at once; who gives alone would be silent until it is asked.
+            self.pending.alive = self.taking.is_over();
+        }
         self.taking.begin(&mut self.reports);
         self.progress(now);
         self.settle();
+    }
+
+    /// Both sides know each other, and that the other one listens.
+    fn establish(&mut self) {
+        if !core::mem::replace(&mut self.established, true) {
+            self.reports.event(Event::Established);
+        }
     }
 
     /// Data lanes that announced tasks were granted, either way.
@@ -567,7 +598,8 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
 
     /// The connection is gone: all lanes are down, both directions wait.
     fn lose(&mut self, error: SessionError, now: Instant) {
-        if self.life != Life::Open || !self.can_resume() {
+        // Nothing is kept for a caller that only said who it is.
+        if self.life != Life::Open || !self.can_resume() || !self.established {
             return self.fail_with(error);
         }
         self.disconnect();

@@ -83,11 +83,14 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
         match self.life {
             Life::Done | Life::Unconfirmed | Life::Failed => None,
             Life::Reconnecting => {
-                let redial = self.redial.as_ref()?;
-                let next = [redial.at, redial.answer_by].into_iter().flatten().min();
-                let gives_up = self.taking.needs_peer() || self.taking.is_over();
-                let last = gives_up.then(|| self.give_up_at());
-                [next, last].into_iter().flatten().min()
+                let redial = self.redial.as_ref();
+                let [at, answer_by] = redial.map_or([None; 2], |redial| [redial.at, redial.answer_by]);
+                let last = if self.works_alone() {
+                    (self.taking.state() != TakingState::Installing).then(|| self.deadline())
+                } else {
+                    redial.map(|_| self.give_up_at())
+                };
+                [at, answer_by, last].into_iter().flatten().min()
             }
             Life::Open if self.taking.state() == TakingState::Installing => Some(self.next_alive),
             Life::Greeting | Life::Open => Some(self.deadline().min(self.next_alive)),
@@ -96,10 +99,8 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
 
     /// When the session fails if nothing moves until then.
     pub(super) fn deadline(&self) -> Instant {
-        self.last_progress.after(match self.life {
-            Life::Greeting => self.config.handshake_timeout,
-            _ => self.config.stall_timeout,
-        })
+        let (handshake, stall) = (self.config.handshake_timeout, self.config.stall_timeout);
+        self.last_progress.after(if self.established { stall } else { handshake })
     }
 
     /// When a session without a connection is given up.

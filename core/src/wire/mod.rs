@@ -44,7 +44,7 @@
 //! | 21 | [`Frame::Agreed`] | joiner, 0 | the joiner has the same: the next task may stream |
 //! | 22 | [`Frame::Installed`] | joiner, 0 | published, all tasks of its direction; the application's reply |
 //! | 23 | [`Failed`] | either, 0 | the session failed, and why; the application's reply |
-//! | 24 | [`Alive`] | either, 0 | still here; how far slow work has come |
+//! | 24 | [`Alive`] | either, 0 | still here; how far slow work has come, and what has come in |
 //! | 25 | [`Query`] | dialler, 0, in place of [`Init`] | how did a transfer end? |
 //! | 26 | [`Outcome`] | listener, 0 | so it ended |
 //! | 27 | [`Frame::Kept`] | joiner, 0 | what an earlier run left of the offered item: send the rest, and its end |

@@ -151,7 +151,7 @@ impl Complete {
 /// A sign of life, with a counter of slow work: it is progress only if the counter has grown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alive {
-    /// Units of slow work done so far (items surveyed, files made durable), over the whole session.
+    /// Units of slow work done so far (items surveyed, files made durable, 64 KiB received), over the whole session.
     pub done: u64,
 }
 

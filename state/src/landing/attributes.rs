@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use longhaul_core::id::ItemId;
 use longhaul_core::item::Timestamp;
 
+use super::RootAttributes;
+
 /// A directory made on demand bears the sticky bit until its own item comes: so a directory that
 /// comes twice, or gets entries when it is complete, is told without remembering any.
 pub(super) const INCOMPLETE: u32 = 0o1700;
@@ -28,6 +30,13 @@ pub(super) fn set_attributes(file: &File, found: u32, mode: u16, mtime: Option<T
         Some(mtime) => file.set_times(FileTimes::new().set_modified(system_time(mtime)?)),
         None => Ok(()),
     }
+}
+
+/// Gives a published root what it could not be moved with, durably.
+pub(super) fn settle(root: &File, attributes: RootAttributes) -> io::Result<()> {
+    let found = root.metadata()?.permissions().mode();
+    set_attributes(root, found, attributes.mode, Some(attributes.mtime))?;
+    root.sync_all()
 }
 
 fn system_time(time: Timestamp) -> io::Result<SystemTime> {

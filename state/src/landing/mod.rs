@@ -25,7 +25,7 @@ mod linux;
 mod machine;
 mod op;
 mod portable;
-
+mod reading;
 mod site;
 mod site_journal;
 mod staging;
@@ -39,9 +39,11 @@ pub use executor::{Executor, run};
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
 pub use linux::LinuxExecutor;
 pub use machine::{Landing, LandingOptions, LandingState, SMALL_STATE};
-pub use op::{Destination, FileOp, Leftover, OpError, OpId, OpReply, Probed, Rename, Space};
+pub use op::{Destination, FileOp, Leftover, OpError, OpId, OpReply, Probed, Rename, RootAttributes, Space};
 
 pub use portable::PortableExecutor;
+pub use reading::Rotten;
+pub(crate) use reading::read_back;
 pub use site::Site;
 pub use staging::Staging;
 

@@ -6,6 +6,7 @@ use std::io;
 use longhaul_core::id::ItemId;
 use longhaul_core::item::Timestamp;
 
+use super::Rotten;
 use super::journal::{Agreed, Claim, Claimed, JournalError, Loaded, Record};
 use crate::item::Name;
 
@@ -65,8 +66,8 @@ pub enum FileOp {
     },
     /// Append, durably, what is about to be published, with the inodes by which it is recognised.
     RecordReady {
-        /// The permission bits that the root gets when it is published.
-        root_mode: Option<u16>,
+        /// What the root is given once it is published.
+        root: Option<RootAttributes>,
         /// The state.
         state: Agreed,
     },
@@ -78,6 +79,12 @@ pub enum FileOp {
     Mark {
         /// The position; all of it if `None`.
         covers: Option<u64>,
+    },
+    /// Read back from the disk, past the cache, one whole file that this run claims, and compare it:
+    /// [`OpReply::ReadBack`], or [`OpError::Rotten`].
+    ReadBack {
+        /// Where in the journal to look for it; from this run's start if `None`.
+        from: Option<u64>,
     },
     /// Which inodes stand at the destination and in staging: [`OpReply::Identities`].
     Identify,
@@ -202,10 +209,11 @@ pub enum FileOp {
         /// How.
         how: Rename,
     },
-    /// Give the published root the permission bits that it could not be moved with.
+    /// Give the published root the permission bits that it could not be moved with, and the time that an exchange may
+    /// have taken from it, durably.
     SettleRoot {
-        /// The permission bits.
-        mode: u16,
+        /// What it is given.
+        root: RootAttributes,
     },
     /// Remove staging with all it holds, if that is what is expected; else leave it alone.
     RemoveStaging {
@@ -214,6 +222,15 @@ pub enum FileOp {
     },
     /// Remove the lock and give it back.
     Unlock,
+}
+
+/// What a root is given once it is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootAttributes {
+    /// Its permission bits.
+    pub mode: u16,
+    /// Its time.
+    pub mtime: Timestamp,
 }
 
 /// How the staged state takes the destination's name.
@@ -267,6 +284,11 @@ pub enum OpReply {
     Claim(Option<Box<Claim>>),
     /// To [`FileOp::StartSync`]: what the journal claims up to this position will be durable.
     Covers(u64),
+    /// To [`FileOp::ReadBack`].
+    ReadBack {
+        /// Where to look for the next one; `None` if that was the last.
+        next: Option<u64>,
+    },
     /// To [`FileOp::CreateFile`], [`FileOp::FinishFile`] and [`FileOp::PutFile`]: the file's inode.
     Inode(u64),
     /// To [`FileOp::Identify`].
@@ -334,6 +356,8 @@ pub enum OpError {
     Journal(JournalError),
     /// An fsync failed: the data is not to be trusted any more.
     Durability(io::Error),
+    /// This file is not on the disk what it was when it came.
+    Rotten(Name, Rotten),
     /// Any other call failed.
     Io(io::Error),
 }
@@ -368,6 +392,7 @@ impl FileOp {
             | Self::RecordReady { .. }
             | Self::Mark { .. } => "writing of the journal",
             Self::StartSync | Self::PollSync => "sync",
+            Self::ReadBack { .. } => crate::sink::READ_BACK,
             Self::Identify => "inspection of what was published",
             Self::RemoveJournal => "removal of the journal",
             Self::LeaveStaging => "closing of the staging directory",
@@ -421,6 +446,7 @@ impl fmt::Display for OpError {
             Self::Held(who) => write!(f, "held by {who}"),
             Self::Journal(error) => error.fmt(f),
             Self::Durability(error) => write!(f, "could not be made durable: {error}"),
+            Self::Rotten(name, rotten) => write!(f, "{name}: {rotten}"),
             Self::Io(error) => error.fmt(f),
         }
     }

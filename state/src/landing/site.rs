@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use longhaul_core::integrity::crc32c;
 
 use super::journal::{Agreed, Ready};
-use super::{Destination, Leftover, OpError, OpReply};
+use super::{Destination, Leftover, OpError, OpReply, RootAttributes};
 
 /// The staged state's name inside staging.
 pub(super) const STATE: &str = "state";
@@ -158,15 +158,12 @@ impl Site {
         let path = self.lock_path();
         let mut patience = DYING_HOLDER;
         loop {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            #[cfg(all(target_os = "linux", not(longhaul_portable)))]
-            options.custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
-            let mut file = options.open(&path)?;
-            if !file.metadata()?.is_file() {
-                let what = "something that is no lock has its name";
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
-            }
+            let Some(mut file) = open_regular(&path, "lock")? else {
+                match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+                    _ => continue,
+                }
+            };
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -197,11 +194,7 @@ impl Site {
 
     /// Who holds the lock, if anybody does: [`OpError::Held`]. It is not taken.
     pub(super) fn look_at_lock(&self) -> Result<(), OpError> {
-        let file = match File::open(self.lock_path()) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(file) = open_regular(&self.lock_path(), "lock")? else { return Ok(()) };
         match file.try_lock_shared() {
             Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => Err(OpError::Held(holder_of(file))),
@@ -296,11 +289,11 @@ impl Site {
     }
 
     /// What is about to be published, by which a later process recognises it.
-    pub(super) fn ready(&self, root_mode: Option<u16>, state: Agreed) -> io::Result<Ready> {
+    pub(super) fn ready(&self, root: Option<RootAttributes>, state: Agreed) -> io::Result<Ready> {
         let OpReply::Identities { destination: old, staged: Some(staged), .. } = self.identify()? else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        Ok(Ready { staged, old, root_mode, state })
+        Ok(Ready { staged, old, root, state })
     }
 
     /// Forgets the staging directory, which stays.
@@ -321,11 +314,22 @@ impl Site {
         self.staged = Some(inode);
     }
 
+    /// Whether this is a file that is at the destination, too. After a crash the name that it was moved away from may be
+    /// back: btrfs replays the fsync of the destination's parent without what happened in staging, and a link that was to
+    /// be followed by an unlink may not have been. It is one name more, and nothing is lost with it.
+    fn is_published(&self, staged: &Metadata) -> bool {
+        let published = fs::symlink_metadata(&self.destination);
+        staged.is_file()
+            && published
+                .is_ok_and(|published| (published.dev(), published.ino()) == (staged.dev(), staged.ino()))
+    }
+
     pub(super) fn remove_staging(&mut self, leftover: Leftover) -> io::Result<()> {
         let Some(staging) = self.staging else { return Ok(()) };
         let path = self.staging_path();
         let metadata = fs::symlink_metadata(&path)?;
         let state = match fs::symlink_metadata(path.join(STATE)) {
+            Ok(state) if self.is_published(&state) => None,
             Ok(state) => Some(state.ino()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -344,6 +348,34 @@ impl Site {
         self.staging = None;
         remove_tree(&path)
     }
+}
+
+/// The file at `path`, if there is one; anything but a file with one name is no `what` of ours.
+pub(super) fn open_regular(path: &Path, what: &str) -> io::Result<Option<File>> {
+    let not_ours = || {
+        let why = format!("something that is no {what} has its name");
+        io::Error::new(io::ErrorKind::InvalidInput, why)
+    };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+    options.custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
+    // Where the open would follow a link, or wait for a writer.
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return Err(not_ours()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let file = match options.open(path) {
+        Ok(file) => file,
+        // Removed by its last holder, just now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let found = file.metadata()?;
+    // One without a name was removed since.
+    if found.is_file() && found.nlink() <= 1 { Ok(Some(file)) } else { Err(not_ours()) }
 }
 
 /// The name, in staging, of what an earlier run staged.

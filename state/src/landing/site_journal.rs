@@ -1,15 +1,15 @@
 //! The journal at a site: the file beside staging, as all executors use it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::OpError;
-use super::journal::{Claim, Claimed, JournalError, JournalFile, Loaded, Record, Run};
-use crate::item::Name;
+use super::journal::{Claim, Claimed, HEADER_LEN, JournalError, JournalFile, Loaded, Record, Run};
+use super::site::{Site, open_regular};
+use super::{FileOp, OpError, OpReply};
 
 /// The name, in staging, of the table by which claims are found.
 const INDEX: &str = "index";
@@ -19,9 +19,32 @@ const INDEX: &str = "index";
 pub(super) struct SiteJournal(Option<JournalFile>);
 
 impl SiteJournal {
+    /// Carries out `op` if it is about the journal alone.
+    pub(super) fn keep(&mut self, site: &Site, op: &FileOp) -> Result<Option<OpReply>, OpError> {
+        let reply = match op {
+            FileOp::FindJournal => OpReply::Found(site.has_journal()),
+            FileOp::LoadJournal => OpReply::Journal(self.load(&site.journal_path())?),
+            FileOp::Find { name } => OpReply::Claim(self.journal()?.find(name)?.map(Box::new)),
+            FileOp::Record(record) => done(self.journal()?.append(record))?,
+            FileOp::Forget { name } => done(self.note(&Record::Forget(name.clone())))?,
+            FileOp::RecordReady { root, state } => {
+                let ready = site.ready(*root, *state)?;
+                done(self.note(&Record::Ready(ready)))?
+            }
+            FileOp::Mark { covers } => done(self.mark(*covers))?,
+            FileOp::Identify => site.identify()?,
+            FileOp::RemoveJournal => {
+                self.close();
+                done(site.remove_journal())?
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(reply))
+    }
+
     /// Reads what an earlier process left at `path`.
-    pub(super) fn load(&mut self, path: &Path) -> Result<Option<Box<Loaded>>, OpError> {
-        let Some(file) = open_regular(path).map_err(JournalError::Io)? else { return Ok(None) };
+    fn load(&mut self, path: &Path) -> Result<Option<Box<Loaded>>, OpError> {
+        let Some(file) = open_regular(path, "journal").map_err(JournalError::Io)? else { return Ok(None) };
         let (journal, loaded) = JournalFile::open(file)?;
         self.0 = Some(journal);
         Ok(Some(Box::new(loaded)))
@@ -29,7 +52,7 @@ impl SiteJournal {
 
     /// What an earlier process left at `path`, for one who only looks.
     pub(super) fn peek(path: &Path) -> Result<Option<(Loaded, Claimed)>, JournalError> {
-        let Some(file) = open_regular(path)? else { return Ok(None) };
+        let Some(file) = open_regular(path, "journal")? else { return Ok(None) };
         JournalFile::peek(&file).map(Some)
     }
 
@@ -71,12 +94,21 @@ impl SiteJournal {
         Ok(self.journal()?.build_index(table)?)
     }
 
-    pub(super) fn find(&mut self, name: &Name) -> io::Result<Option<Claim>> {
-        self.journal()?.find(name)
-    }
-
-    pub(super) fn record(&mut self, record: &Record) -> io::Result<()> {
-        self.journal()?.append(record)
+    /// The next whole file that run `run` claims, from a position of the journal on, and where to look for the one
+    /// behind it. `None` begins with the run, when everything is marked.
+    pub(super) fn next_whole(
+        &mut self,
+        staging: &Path,
+        run: u32,
+        from: Option<u64>,
+    ) -> Result<Option<(Claim, u64)>, OpError> {
+        let from = if let Some(from) = from {
+            from
+        } else {
+            self.build_index(staging)?;
+            HEADER_LEN
+        };
+        Ok(self.journal()?.next_whole(run, from)?)
     }
 
     /// How far the journal has come: what a sync that begins now will cover.
@@ -85,14 +117,14 @@ impl SiteJournal {
     }
 
     /// Notes, durably, that what is claimed up to a position is durable.
-    pub(super) fn mark(&mut self, covers: Option<u64>) -> io::Result<()> {
+    fn mark(&mut self, covers: Option<u64>) -> io::Result<()> {
         let journal = self.journal()?;
         let covers = covers.unwrap_or_else(|| journal.len());
         self.note(&Record::Mark(covers))
     }
 
     /// Appends a record durably.
-    pub(super) fn note(&mut self, record: &Record) -> io::Result<()> {
+    fn note(&mut self, record: &Record) -> io::Result<()> {
         let journal = self.journal()?;
         journal.append(record)?;
         journal.sync()
@@ -107,24 +139,6 @@ impl SiteJournal {
     }
 }
 
-/// The file at `path`, if there is one; anything but a file with one name is none of ours.
-fn open_regular(path: &Path) -> io::Result<Option<File>> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    #[cfg(all(target_os = "linux", not(longhaul_portable)))]
-    options.custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
-    // Where the open would follow a link, or wait for a writer.
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() => {}
-        Ok(_) => return Err(not_ours()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    let file = options.open(path)?;
-    let found = file.metadata()?;
-    if found.is_file() && found.nlink() == 1 { Ok(Some(file)) } else { Err(not_ours()) }
-}
-
-fn not_ours() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "something that is no journal has its name")
+fn done(result: io::Result<()>) -> io::Result<OpReply> {
+    result.map(|()| OpReply::Done)
 }

@@ -1,22 +1,16 @@
 //! A directory, or a single file, as a sink: staged, durable, published in one step.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use longhaul_core::id::ItemId;
-use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Prefix, RUN_LEN, RunHasher, crc32c};
+use longhaul_core::integrity::{Checksum, Integrity, Prefix};
 
-use super::{Kept, Place, Resume, Sink, SinkError};
+use super::{Checkpoint, Kept, Place, Resume, Sink, SinkError};
 use crate::item::{Item, Name};
-use crate::landing::journal::{Agreed, Content};
-use crate::landing::{Landing, LandingOptions, LandingState, NativeExecutor, Site, run};
+use crate::landing::journal::Agreed;
+use crate::landing::{Landing, LandingOptions, LandingState, NativeExecutor, Rotten, Site, read_back, run};
 use crate::links::LinksPolicy;
 use crate::source::{Progress, Survey};
-
-/// Bytes that are read at once of what an earlier run left, where it is not trusted.
-const READ: usize = 256 << 10;
 
 /// What a directory sink may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +25,8 @@ pub struct DirectorySinkOptions {
     pub resume: bool,
     /// What an earlier run left is read and compared with its checksums before it is kept.
     pub paranoid: bool,
+    /// What has come is read back from the disk and compared with its checksums before it is published.
+    pub verify_after: bool,
 }
 
 impl Default for DirectorySinkOptions {
@@ -41,6 +37,7 @@ impl Default for DirectorySinkOptions {
             source_path: None,
             resume: true,
             paranoid: false,
+            verify_after: false,
         }
     }
 }
@@ -72,6 +69,7 @@ impl DirectorySink {
             replace: options.replace,
             links: options.links,
             resume: options.resume,
+            verify_after: options.verify_after,
         });
         let executor = NativeExecutor::new(site);
         Ok(Self { landing, executor, destination, holds, paranoid: options.paranoid })
@@ -94,7 +92,8 @@ impl DirectorySink {
     }
 
     /// Sees through what an earlier run was about to publish when its process ended, and says what it was;
-    /// `None` if there is no such thing. To be called after [`DirectorySink::preflight`], whatever that said.
+    /// `None` if there is no such thing. To be called before [`DirectorySink::preflight`], which refuses what
+    /// has been published already.
     ///
     /// # Errors
     /// If it can't be seen through: nothing is lost, and the same may be tried again.
@@ -195,53 +194,43 @@ impl Resume for DirectorySink {
             return Ok(None);
         };
         let len = content.len(item.as_wire().what.size().unwrap_or(0));
-        if self.paranoid && !holds(&file, len, &content).unwrap_or(false) {
-            tracing::warn!("{}: what an earlier run left of it has changed: it is fetched again", item.name);
+        if self.paranoid
+            && let Err(why) = NativeExecutor::forget_cached(&file)
+                .map_err(|error| Rotten::Unreadable(0, error))
+                .and_then(|()| read_back(&file, len, &content))
+        {
+            tracing::warn!("{}: what an earlier run left of it is fetched again: {why}", item.name);
             self.discard(id)?;
             return Ok(None);
         }
         Ok(Some(Kept { place: Place::File(file), content }))
     }
 
-    fn vouch(&mut self, item: &Item, checksum: &Checksum) -> Result<(), SinkError> {
-        self.landing.claim(item, checksum);
+    fn vouch(&mut self, item: &Item, size: u64, checksum: &Checksum) -> Result<(), SinkError> {
+        self.landing.claim(item, size, checksum);
         self.run(&[])
     }
 
-    fn checkpoint(&mut self, parts: &[(ItemId, Prefix)]) -> Result<bool, SinkError> {
+    fn checkpoint(&mut self, parts: &[(ItemId, Prefix)]) -> Result<Checkpoint, SinkError> {
+        let before = self.landing.is_syncing();
         self.landing.checkpoint(parts);
         self.run(&[])?;
-        Ok(self.landing.has_unmarked())
+        Ok(match (before, self.landing.is_syncing()) {
+            (false, false) => Checkpoint::None,
+            (false, true) => Checkpoint::Begun,
+            (true, true) => Checkpoint::UnderWay,
+            (true, false) => Checkpoint::Claimed { more: self.landing.has_unmarked() },
+        })
+    }
+
+    fn doubt(&mut self, id: ItemId) -> Result<(), SinkError> {
+        self.landing.doubt(id);
+        self.run(&[])
     }
 
     fn agreed(&mut self, agreed: Agreed) {
         self.landing.agreed(agreed);
     }
-}
-
-/// Whether the first `len` bytes of a file are what `content` vouches for.
-fn holds(file: &File, len: u64, content: &Content) -> io::Result<bool> {
-    let integrity = content.integrity();
-    let mut fold = ItemFold::new(integrity);
-    let mut bytes = vec![0; READ];
-    for start in (0..len).step_by(usize::try_from(RUN_LEN).expect("runs are short")) {
-        let mut hasher = RunHasher::new(integrity, start);
-        let end = len.min(start + RUN_LEN);
-        let mut at = start;
-        while at < end {
-            let piece = usize::try_from(end - at).unwrap_or(READ).min(READ);
-            file.read_exact_at(&mut bytes[..piece], at)?;
-            hasher.update(&bytes[..piece], crc32c(&bytes[..piece]));
-            at += piece as u64;
-        }
-        if let Some(run) = hasher.finish() {
-            fold.push(run).map_err(io::Error::other)?;
-        }
-    }
-    Ok(match content {
-        Content::Whole(checksum) => fold.finish(len) == Ok(*checksum),
-        Content::Part(prefix) => fold.prefix().as_ref() == Some(prefix),
-    })
 }
 
 /// A sink that is dropped without a word leaves nothing behind but what its journal claims.

@@ -40,12 +40,18 @@ impl MemorySink {
         Ok(())
     }
 
-    fn grow(&mut self, end: u64) -> Result<(), SinkError> {
+    /// Has memory for the first `end` bytes.
+    fn reserve(&mut self, end: u64) -> Result<usize, SinkError> {
         self.check_room(end)?;
         let no_room = || SinkError::whole(SinkErrorKind::NoSpace { need: Some(end), have: None });
         let end = usize::try_from(end).map_err(|_| no_room())?;
+        self.bytes.try_reserve(end.saturating_sub(self.bytes.len())).map_err(|_| no_room())?;
+        Ok(end)
+    }
+
+    fn grow(&mut self, end: u64) -> Result<(), SinkError> {
+        let end = self.reserve(end)?;
         if end > self.bytes.len() {
-            self.bytes.try_reserve(end - self.bytes.len()).map_err(|_| no_room())?;
             self.bytes.resize(end, 0);
         }
         Ok(())
@@ -74,7 +80,10 @@ impl Sink for MemorySink {
             return Err(SinkError::item(item.name.clone(), SinkErrorKind::NameTaken));
         }
         match item.what {
-            What::File { size, .. } => self.check_room(size)?,
+            // Where there is no memory for all of it, nothing of it need come.
+            What::File { size, .. } => {
+                self.reserve(size)?;
+            }
             What::Stream => {}
             _ => return Err(SinkError::whole(SinkErrorKind::OtherShape("memory for one file or stream"))),
         }
@@ -246,6 +255,20 @@ mod tests {
         no_room(sink.write(ID, 10, b"x"));
         no_room(sink.hole(ID, 0, 11));
         assert!(sink.hole(ID, u64::MAX, 1).is_err());
+    }
+
+    // Catalogue: F53
+    #[test]
+    fn what_there_is_no_memory_for_is_refused_although_the_limit_allows_it() {
+        let mut sink = MemorySink::new(u64::MAX);
+        let no_room = |result: Result<(), SinkError>| {
+            assert!(matches!(result.unwrap_err().kind, SinkErrorKind::NoSpace { have: None, .. }));
+        };
+        no_room(sink.open(ID, &file(1 << 50)).map(drop));
+        sink.open(ID, &Item::stream()).unwrap();
+        no_room(sink.hole(ID, 0, 1 << 50));
+        no_room(sink.finish(ID, u64::MAX));
+        sink.write(ID, 0, b"x").unwrap();
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub use directory::{DirectorySink, DirectorySinkOptions};
 pub use memory::{DiscardSink, Discarded, MemorySink};
 pub use published::Published;
-pub use resume::{Kept, Resume};
+pub use resume::{Checkpoint, Kept, Resume, UNCLAIMED};
 
 pub use crate::landing::journal::{Agreed, Content};
 pub use stream::StreamSink;
@@ -130,6 +130,8 @@ pub struct SinkError {
     pub kind: SinkErrorKind,
     /// The item, if it is about one; the root otherwise.
     pub item: Name,
+    /// Where in the item, in bytes, if known.
+    pub offset: Option<u64>,
 }
 
 /// What happened at a sink.
@@ -159,6 +161,8 @@ pub enum SinkErrorKind {
         /// Bytes that are free, if known.
         have: Option<u64>,
     },
+    /// The user's own share of the file system is used up.
+    Quota,
     /// Not enough room for this many more files and directories.
     NoInodes {
         /// Files and directories that come.
@@ -174,8 +178,12 @@ pub enum SinkErrorKind {
     LinkLeaves,
     /// More than 2^17 files with several names.
     TooManyLinks,
-    /// Data could not be made durable; the staged copy is not to be trusted.
+    /// Data could not be made durable: the files that it was written to are not to be trusted.
     Durability(io::Error),
+    /// Read back from the disk, it is not what came.
+    Rotten,
+    /// The state stands at its place, and whether it still does after a power cut is not known.
+    InDoubt(io::Error),
     /// A system call failed.
     Io {
         /// What was tried: "create", "write", ...
@@ -193,25 +201,30 @@ impl SinkError {
     /// An error about the destination as a whole.
     #[must_use]
     pub fn whole(kind: SinkErrorKind) -> Self {
-        Self { kind, item: Name::root() }
+        Self { kind, item: Name::root(), offset: None }
     }
 
     /// An error about one item.
     #[must_use]
     pub fn item(name: Name, kind: SinkErrorKind) -> Self {
-        Self { kind, item: name }
+        Self { kind, item: name, offset: None }
     }
 
     /// A failed system call: a full disk or quota is told apart.
     #[must_use]
     pub fn io(name: Name, action: &'static str, error: io::Error) -> Self {
         let kind = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                SinkErrorKind::NoSpace { need: None, have: None }
-            }
+            io::ErrorKind::StorageFull => SinkErrorKind::NoSpace { need: None, have: None },
+            io::ErrorKind::QuotaExceeded => SinkErrorKind::Quota,
             _ => SinkErrorKind::Io { action, error },
         };
-        Self { kind, item: name }
+        Self { kind, item: name, offset: None }
+    }
+
+    /// The same error, at this byte of the item.
+    #[must_use]
+    pub fn at(self, offset: u64) -> Self {
+        Self { offset: Some(offset), ..self }
     }
 
     /// The error of a user's own sink.
@@ -233,26 +246,32 @@ impl SinkError {
             SinkErrorKind::Held(who) => SinkErrorKind::Held(who.clone()),
             SinkErrorKind::Journal(why) => SinkErrorKind::Journal(why.clone()),
             SinkErrorKind::NoSpace { need, have } => SinkErrorKind::NoSpace { need: *need, have: *have },
+            SinkErrorKind::Quota => SinkErrorKind::Quota,
             SinkErrorKind::NoInodes { need, have } => SinkErrorKind::NoInodes { need: *need, have: *have },
             SinkErrorKind::NameTaken => SinkErrorKind::NameTaken,
             SinkErrorKind::NoSuchLink => SinkErrorKind::NoSuchLink,
             SinkErrorKind::LinkLeaves => SinkErrorKind::LinkLeaves,
             SinkErrorKind::TooManyLinks => SinkErrorKind::TooManyLinks,
             SinkErrorKind::Durability(error) => SinkErrorKind::Durability(same_error(error)),
+            SinkErrorKind::InDoubt(error) => SinkErrorKind::InDoubt(same_error(error)),
+            SinkErrorKind::Rotten => SinkErrorKind::Rotten,
             SinkErrorKind::Io { action, error } => SinkErrorKind::Io { action, error: same_error(error) },
             SinkErrorKind::Stopped => SinkErrorKind::Stopped,
             SinkErrorKind::User(error) => SinkErrorKind::User(error.to_string().into()),
         };
-        Self { kind, item: self.item.clone() }
+        Self { kind, item: self.item.clone(), offset: self.offset }
     }
 
     /// The reason on the wire.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match &self.kind {
-            SinkErrorKind::NoSpace { .. } | SinkErrorKind::NoInodes { .. } => Reason::NoSpace,
+            SinkErrorKind::NoSpace { .. } | SinkErrorKind::Quota | SinkErrorKind::NoInodes { .. } => {
+                Reason::NoSpace
+            }
             SinkErrorKind::Held(_) => Reason::Refused,
             SinkErrorKind::Stopped => Reason::Cancelled,
+            SinkErrorKind::Rotten => Reason::Integrity,
             SinkErrorKind::NameTaken | SinkErrorKind::NoSuchLink => Reason::Protocol,
             _ => Reason::Destination,
         }
@@ -278,8 +297,13 @@ impl SinkError {
             }
             SinkErrorKind::NoInodes { .. } => "remove some files, or choose another file system",
             SinkErrorKind::NoSpace { .. } => "free some space and run the same command again",
+            SinkErrorKind::Quota => {
+                "have the quota raised, or use less of it, and run the same command again"
+            }
             SinkErrorKind::LinkLeaves => "run the joiner with --links keep to keep such links as they are",
-            SinkErrorKind::Durability(_) => "check the disk (dmesg), then run the same command again",
+            SinkErrorKind::Durability(_) | SinkErrorKind::InDoubt(_) | SinkErrorKind::Rotten => {
+                CHECK_THE_DISK
+            }
             SinkErrorKind::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
                 "run the joiner as a user who may write there"
             }
@@ -287,12 +311,38 @@ impl SinkError {
                 "remount it writable, or choose another destination"
             }
             SinkErrorKind::Io { error, .. } if error.kind() == io::ErrorKind::FileTooLarge => {
-                "choose a destination on a file system that takes files of this size"
+                "choose a destination on a file system that takes files of this size, or raise the limit (ulimit -f)"
             }
+            SinkErrorKind::Io { error, .. } if error.raw_os_error() == Some(EIO) => CHECK_THE_DISK,
+            SinkErrorKind::Io { error, .. } if error.raw_os_error() == Some(EMFILE) => MORE_FILES,
             _ => "",
         }
     }
+
+    /// Whether the disk lost what was written, so that another try with other files may succeed.
+    #[must_use]
+    pub fn lost_data(&self) -> bool {
+        match &self.kind {
+            SinkErrorKind::Durability(_) | SinkErrorKind::Rotten => true,
+            SinkErrorKind::Io { action: WRITE | READ_BACK, error } => error.raw_os_error() == Some(EIO),
+            _ => false,
+        }
+    }
 }
+
+/// What was tried when a chunk could not be written.
+pub const WRITE: &str = "write";
+/// What was tried when a file could not be read back.
+pub(crate) const READ_BACK: &str = "reading back";
+
+/// What the system says when a disk fails: the same number on every Unix.
+const EIO: i32 = 5;
+
+/// What it says when this process has as many files open as it may: as well.
+pub(crate) const EMFILE: i32 = 24;
+pub(crate) const MORE_FILES: &str = "allow the process more open files (ulimit -n)";
+
+const CHECK_THE_DISK: &str = "check the disk (dmesg), then run the same command again";
 
 fn same_error(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
@@ -305,6 +355,9 @@ impl fmt::Display for SinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.item.is_root() {
             write!(f, "{}: ", self.item)?;
+        }
+        if let Some(offset) = self.offset {
+            write!(f, "at byte {offset}: ")?;
         }
         match &self.kind {
             SinkErrorKind::NotEmpty => f.write_str("the destination is not empty"),
@@ -323,6 +376,7 @@ impl fmt::Display for SinkError {
                 write!(f, "not enough room: {need} bytes needed, {have} free")
             }
             SinkErrorKind::NoSpace { .. } => f.write_str("no space left"),
+            SinkErrorKind::Quota => f.write_str("the quota is used up"),
             SinkErrorKind::NoInodes { need, have } => {
                 write!(f, "not enough room: {need} files and directories come, {have} may still be made")
             }
@@ -335,6 +389,13 @@ impl fmt::Display for SinkError {
             SinkErrorKind::LinkLeaves => f.write_str("is a symbolic link that leads out of the state"),
             SinkErrorKind::TooManyLinks => f.write_str("more than 131072 files have several names"),
             SinkErrorKind::Durability(error) => write!(f, "could not be made durable: {error}"),
+            SinkErrorKind::Rotten => f.write_str("read back from the disk, it is not what came"),
+            SinkErrorKind::InDoubt(error) => {
+                write!(
+                    f,
+                    "the state stands at its place, but may not after a power cut: fsync failed: {error}"
+                )
+            }
             SinkErrorKind::Io { action, error } => write!(f, "{action} failed: {error}"),
             SinkErrorKind::Stopped => f.write_str("stopped"),
             SinkErrorKind::User(error) => write!(f, "the sink failed: {error}"),
@@ -345,9 +406,40 @@ impl fmt::Display for SinkError {
 impl std::error::Error for SinkError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
-            SinkErrorKind::Io { error, .. } | SinkErrorKind::Durability(error) => Some(error),
+            SinkErrorKind::Io { error, .. }
+            | SinkErrorKind::Durability(error)
+            | SinkErrorKind::InDoubt(error) => Some(error),
             SinkErrorKind::User(error) => Some(error.as_ref()),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: i32) -> SinkError {
+        SinkError::io(Name::root(), WRITE, io::Error::from_raw_os_error(code))
+    }
+
+    // Catalogue: F20
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_quota_is_no_room_but_is_not_called_a_full_disk() {
+        let (quota, disk) = (failed(122), failed(28));
+        assert_eq!((quota.reason(), disk.reason()), (Reason::NoSpace, Reason::NoSpace));
+        assert_eq!(
+            (quota.to_string(), disk.to_string()),
+            ("the quota is used up".into(), "no space left".into())
+        );
+        assert!(quota.hint().contains("quota") && !disk.hint().contains("quota"));
+    }
+
+    // Catalogue: F39, F40
+    #[test]
+    fn a_limit_of_the_process_is_named_with_what_raises_it() {
+        assert!(failed(27).hint().contains("ulimit -f"));
+        assert!(failed(EMFILE).hint().contains("ulimit -n"));
     }
 }

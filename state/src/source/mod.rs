@@ -8,6 +8,7 @@ mod memory;
 mod stream;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use longhaul_core::item::NameError;
 use longhaul_core::reason::Reason;
 
 use crate::item::{Item, Name};
+use crate::sink::{EMFILE, MORE_FILES};
 
 /// What a survey found, by metadata alone. Totals travel before the first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -143,6 +145,12 @@ pub trait Content: Send + Sync {
     /// If it changed while it was read.
     fn close(self: Box<Self>) -> Result<(), SourceError>;
 
+    /// The file that holds the content, each byte at its own offset, if there is one: a transport may read it
+    /// itself, several pieces at once. Not of items that are sparse.
+    fn file(&self) -> Option<Arc<File>> {
+        None
+    }
+
     /// The memory that holds the content at `offset`, if it lives in memory: sent without a copy.
     ///
     /// The range inside the buffer is at most `len` bytes, and less where the buffer or the
@@ -258,6 +266,7 @@ impl SourceError {
             SourceErrorKind::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
                 "run the provider as a user who may read it"
             }
+            SourceErrorKind::Io { error, .. } if error.raw_os_error() == Some(EMFILE) => MORE_FILES,
             _ => "",
         }
     }

@@ -96,9 +96,19 @@ fn built(output: &Output) -> Result<(), String> {
     Err(format!("it does not build:\n{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Copies what has changed: cargo builds by the times of files.
+/// Copies what has changed, and removes what is no longer there: cargo builds by the times of files.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        if fs::symlink_metadata(from.join(entry.file_name())).is_err() {
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (name, target) = (entry.file_name(), to.join(entry.file_name()));

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Number;
-use crate::sim::parse_scenario;
+use crate::scenario::Scenario;
 
 const WORD: &str = "Catalogue:";
 /// The table of the conformance suite: a case that is not in it is never run.
@@ -172,7 +172,7 @@ impl Collector<'_> {
                 let Some(numbers) = mark_of(line, "#") else { continue };
                 let at = format!("{}:{}", self.shown(&path), number + 1);
                 let next = lines.next().map_or("", |(_, line)| line);
-                match (numbers, parse_scenario(next), next.split_once(':')) {
+                match (numbers, Scenario::parse(next), next.split_once(':')) {
                     (Err(word), ..) => self.wrong.push(format!("{at}: `{word}` is no row's number")),
                     (Ok(numbers), Ok(_), Some((name, _))) => {
                         let file = path.file_stem().unwrap_or_default().to_string_lossy();

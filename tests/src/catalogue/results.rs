@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{Catalogue, Home};
-use crate::sim::{parse_scenario, run as simulate};
+use crate::scenario::Scenario;
 
 /// How one test went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub fn run(catalogue: &Catalogue, root: &Path) -> Result<Results, String> {
                 targets.entry((package, arguments)).or_default().extend(names);
             }
             Home::Scenario { line } => {
-                let held = simulate(&parse_scenario(line)?, false).is_ok();
+                let held = Scenario::parse(line)?.run(false).is_ok();
                 let verdict = if held { Verdict::Passed } else { Verdict::Failed };
                 results.extend(marked.names().map(|name| (name, verdict.clone())));
             }

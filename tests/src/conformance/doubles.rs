@@ -1,10 +1,13 @@
 //! Sources and sinks that do something at a chosen step: fail, panic, wait, or meddle with files.
 
-use std::sync::Arc;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use longhaul_core::id::ItemId;
+use longhaul_core::integrity::{Checksum, Integrity, Prefix};
 use longhaul_state::Item;
-use longhaul_state::sink::{Place, Resume, Sink, SinkError};
+use longhaul_state::sink::{Agreed, Checkpoint, Kept, Place, Resume, Sink, SinkError};
 use longhaul_state::source::{Content, Piece, Progress, Source, SourceError, Survey, Walk};
 
 /// A step of a source's life.
@@ -178,4 +181,100 @@ impl<S: Sink> Sink for MeddledSink<S> {
     fn caveat(&self) -> Option<&'static str> {
         self.sink.caveat()
     }
+}
+
+/// How often a [`LazySink`] is asked once so much has come.
+const LOOKS: u32 = 20;
+
+/// A sink whose disk has nothing durable before `enough` bytes have landed, and then not at once. What had landed by the time
+/// that something was claimed first is noted; nothing, if the end came before.
+#[derive(Debug)]
+pub struct LazySink {
+    file: Arc<File>,
+    enough: u64,
+    looks: u32,
+    is_begun: bool,
+    noted: Arc<Mutex<Option<u64>>>,
+}
+
+impl LazySink {
+    /// One that lands everything in `file`.
+    #[must_use]
+    pub fn new(file: File, enough: u64, noted: &Arc<Mutex<Option<u64>>>) -> Self {
+        Self { file: Arc::new(file), enough, looks: 0, is_begun: false, noted: Arc::clone(noted) }
+    }
+}
+
+impl Sink for LazySink {
+    fn begin(&mut self, _: &Survey) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn open(&mut self, _: ItemId, _: &Item) -> Result<Place, SinkError> {
+        Ok(Place::File(Arc::clone(&self.file)))
+    }
+
+    fn write(&mut self, _: ItemId, _: u64, _: &[u8]) -> Result<(), SinkError> {
+        Err(SinkError::user("everything goes into the file"))
+    }
+
+    fn hole(&mut self, _: ItemId, _: u64, _: u64) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _: ItemId, _: u64) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn discard(&mut self, _: ItemId) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn sync(&mut self, _: &dyn Progress) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn abort(&mut self) {}
+
+    fn resuming(&mut self) -> Option<&mut dyn Resume> {
+        Some(self)
+    }
+}
+
+impl Resume for LazySink {
+    fn holds(&self) -> bool {
+        false
+    }
+
+    fn reopen(&mut self, _: ItemId, _: &Item, _: Integrity) -> Result<Option<Kept>, SinkError> {
+        Ok(None)
+    }
+
+    fn vouch(&mut self, _: &Item, _: u64, _: &Checksum) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, _: &[(ItemId, Prefix)]) -> Result<Checkpoint, SinkError> {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            return Ok(Checkpoint::Begun);
+        }
+        let landed = self.file.metadata().map_err(|_| SinkError::user("no such file"))?.blocks() * 512;
+        self.looks += u32::from(landed >= self.enough);
+        if self.looks < LOOKS {
+            return Ok(Checkpoint::UnderWay);
+        }
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(landed);
+        self.is_begun = false;
+        Ok(Checkpoint::Claimed { more: false })
+    }
+
+    fn doubt(&mut self, _: ItemId) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn agreed(&mut self, _: Agreed) {}
 }

@@ -2,15 +2,17 @@
 #![expect(clippy::missing_panics_doc, reason = "a case panics when what it states is not so")]
 
 use std::fs;
-use std::sync::Arc;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex};
 
 use longhaul_core::integrity::{Integrity, RUN_LEN};
 use longhaul_core::reason::Reason;
-use longhaul_state::sink::{DirectorySink, DirectorySinkOptions, SinkError};
-use longhaul_state::source::{DirectoryOptions, DirectorySource};
+use longhaul_state::pool::DEFAULT_MEMORY;
+use longhaul_state::sink::{DirectorySink, DirectorySinkOptions, SinkError, UNCLAIMED};
+use longhaul_state::source::{DirectoryOptions, DirectorySource, RepeatedSource};
 use longhaul_state::transfer::Summary;
 
-use super::doubles::{MeddledSink, Taking};
+use super::doubles::{LazySink, MeddledSink, Taking};
 use super::tree::{Scratch, look, noise, write};
 use super::{Rig, Settings};
 
@@ -82,7 +84,6 @@ pub fn what_changed_since_is_sent_anew_and_the_rest_is_kept(rig: &Rig<'_>) {
     assert_eq!(joiner.bytes_resumed, bytes - 300_000 - RUN_LEN);
 }
 
-// Catalogue: F67
 /// Who demands another checksum than the earlier run did keeps nothing of it.
 pub fn what_was_checked_otherwise_is_sent_again(rig: &Rig<'_>) {
     let scratch = Scratch::new();
@@ -109,4 +110,49 @@ pub fn what_was_changed_in_staging_is_sent_again(rig: &Rig<'_>) {
     let (_, joiner) = rig.run(source(&scratch), Box::new(sink), &Settings::default()).agreed();
     assert_eq!(look(&scratch.destination()), look(&scratch.source()));
     assert_eq!(joiner.bytes_sent, 2 * RUN_LEN + 12_345);
+}
+
+// Catalogue: F31
+/// A file that is not on the disk what it was when it came is found out by who reads everything back, and is all
+/// that is sent again.
+pub fn what_has_rotted_is_found_and_sent_again(rig: &Rig<'_>) {
+    for integrity in [Integrity::Crc32c, Integrity::Blake3] {
+        let scratch = Scratch::new();
+        let bytes = state(&scratch);
+        let options = || DirectorySinkOptions { verify_after: true, ..DirectorySinkOptions::default() };
+        let sink = || DirectorySink::new(scratch.destination(), options()).unwrap();
+        let staged = scratch.home().join(".DEST.longhaul/state/dir1/5");
+        let rots = move |now| {
+            if now == Taking::Sync {
+                let file = fs::OpenOptions::new().read(true).write(true).open(&staged).unwrap();
+                let mut byte = [0];
+                file.read_exact_at(&mut byte, 20 << 20).unwrap();
+                file.write_all_at(&[byte[0] ^ 1], 20 << 20).unwrap();
+            }
+            Ok(())
+        };
+        let settings = || Settings::new(integrity, 2);
+        let (_, joiner) = rig
+            .run(source(&scratch), Box::new(MeddledSink::new(sink(), rots)), &settings())
+            .failed(Reason::Integrity);
+        assert_eq!(joiner.item.unwrap().as_bytes(), b"dir1/5");
+        assert!(!scratch.destination().exists());
+        let (_, joiner) = rig.run(source(&scratch), Box::new(sink()), &settings()).agreed();
+        assert_eq!(look(&scratch.destination()), look(&scratch.source()));
+        let rotten = 2 * RUN_LEN + 12_345;
+        assert_eq!((joiner.bytes_sent, joiner.bytes_resumed), (rotten, bytes - rotten), "{integrity}");
+    }
+}
+
+/// Where the disk is slower than the wire, no more lands than one checkpoint, until something of it is claimed.
+pub fn what_is_not_claimed_is_never_more_than_a_checkpoint(rig: &Rig<'_>) {
+    let scratch = Scratch::new();
+    let file = fs::File::create_new(scratch.destination()).unwrap();
+    let noted = Arc::new(Mutex::new(None));
+    let enough = UNCLAIMED - DEFAULT_MEMORY as u64;
+    let source = RepeatedSource::new(noise(1, 1 << 20).into(), UNCLAIMED + (64 << 20));
+    let sink = LazySink::new(file, enough, &noted);
+    let _ = rig.run(Arc::new(source), Box::new(sink), &Settings::default()).agreed();
+    let landed = noted.lock().unwrap().expect("something was claimed before the end");
+    assert!((enough..=UNCLAIMED).contains(&landed), "{landed} bytes had landed");
 }

@@ -8,6 +8,8 @@
 //! A transport implements [`Subject`] and adds one line. Each case is a function of a [`Rig`]: the
 //! subject, and who dials. Both sides run in one process, over loopback.
 
+pub mod blocking;
+mod by_engine;
 pub mod doubles;
 pub mod endings;
 pub mod failures;
@@ -29,6 +31,8 @@ use longhaul_core::wire::ChunkLen;
 use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
 use longhaul_state::transfer::{Control, Options, Stage, Summary, TransferError};
 use longhaul_state::{Sink, Source};
+
+pub use by_engine::ByEngine;
 
 use crate::hostile::{Meddling, Proxy};
 
@@ -282,7 +286,7 @@ pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// Makes a `#[test]` of each case, both ways, for a [`Subject`].
+/// Makes a `#[test]` of each case, both ways or one, for a [`Subject`].
 #[macro_export]
 macro_rules! conformance {
     ($subject:expr) => {
@@ -294,6 +298,9 @@ macro_rules! conformance {
             use super::*;
             $crate::conformance_cases!($subject, Push);
         }
+    };
+    ($subject:expr, $way:ident) => {
+        $crate::conformance_cases!($subject, $way);
     };
 }
 
@@ -337,6 +344,8 @@ macro_rules! conformance_cases {
             failures::a_missing_source_is_an_error_on_both_sides
             failures::members_of_different_clusters_refuse_each_other
             failures::there_is_no_state_to_have_from_oneself
+            blocking::a_source_that_blocks_anywhere_stalls_the_session
+            blocking::a_sink_that_blocks_anywhere_stalls_the_session
             endings::either_side_can_cancel_in_the_middle
             endings::any_side_can_cancel_at_any_step
             endings::a_cancel_before_the_start_is_heard
@@ -348,6 +357,7 @@ macro_rules! conformance_cases {
             endings::two_of_the_same_role_refuse_each_other
             resuming::a_lost_connection_is_replaced_and_not_all_is_sent_again
             resuming::connections_lost_again_and_again_are_replaced
+            resuming::a_chunk_that_takes_longer_than_the_stall_timeout_is_no_stall
             resuming::a_lost_data_lane_leaves_the_others_to_go_on
             resuming::the_last_data_lane_is_replaced_with_the_connection
             resuming::without_redial_a_lost_connection_is_an_error
@@ -355,6 +365,8 @@ macro_rules! conformance_cases {
             keeping::what_changed_since_is_sent_anew_and_the_rest_is_kept
             keeping::what_was_checked_otherwise_is_sent_again
             keeping::what_was_changed_in_staging_is_sent_again
+            keeping::what_has_rotted_is_found_and_sent_again
+            keeping::what_is_not_claimed_is_never_more_than_a_checkpoint
             words::what_applications_say_reaches_the_other_side
             words::a_part_of_a_state_by_its_id_and_selector
             words::what_is_refused_comes_with_a_reply

@@ -2,6 +2,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a case panics when what it states is not so")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longhaul_core::integrity::{Integrity, RUN_LEN};
 use longhaul_core::reason::Reason;
@@ -64,7 +65,7 @@ pub fn a_lost_connection_is_replaced_and_not_all_is_sent_again(rig: &Rig<'_>) {
         let settings = Settings::new(integrity, 2);
         let events = settings.joiner.control.events();
         // Connection 0 carries offers that wait for an answer, some 60 bytes each.
-        let ends = transfer(rig, &scratch, &[cut(rig, 0, 2500)], &settings);
+        let ends = transfer(rig, &scratch, &[cut(rig, 0, 180)], &settings);
         let joiner = arrived(&scratch, ends);
         assert_eq!(reconnected(&events), (1, 1));
         // What stays are verified files, and what came of the large one before its first run that is not whole:
@@ -81,9 +82,9 @@ pub fn connections_lost_again_and_again_are_replaced(rig: &Rig<'_>) {
     state(&scratch);
     let settings = Settings::new(Integrity::Crc32c, 1);
     let events = settings.joiner.control.events();
-    // Two connections an epoch: lane 0 in the middle of Prepare, lane 1 in the middle of the large file,
+    // Two connections an epoch: lane 0 in the middle of Prepare, when both have heard of each other, lane 1 in the middle of the large file,
     // then lane 0 again.
-    let meddling = [cut(rig, 0, 150), cut(rig, 2, 40_000_000), cut(rig, 3, 1000)];
+    let meddling = [cut(rig, 0, 180), cut(rig, 2, 40_000_000), cut(rig, 3, 1000)];
     arrived(&scratch, transfer(rig, &scratch, &meddling, &settings));
     let (lost, replaced) = reconnected(&events);
     assert!(lost >= 2 && lost == replaced, "{lost} lost, {replaced} replaced");
@@ -123,6 +124,21 @@ pub fn without_redial_a_lost_connection_is_an_error(rig: &Rig<'_>) {
     state(&scratch);
     let mut settings = Settings::default();
     settings.joiner.options.redial = false;
-    transfer(rig, &scratch, &[cut(rig, 0, 2500)], &settings).failed(Reason::Unreachable);
+    transfer(rig, &scratch, &[cut(rig, 0, 180)], &settings).failed(Reason::Unreachable);
     assert_eq!(scratch.residue(), Vec::<String>::new());
+}
+
+// Catalogue: F14
+/// Bytes that come, however slowly, are progress: a chunk may take longer than the stall timeout. The provider, whose
+/// system has taken all of them at once, hears of it from the joiner.
+pub fn a_chunk_that_takes_longer_than_the_stall_timeout_is_no_stall(rig: &Rig<'_>) {
+    let scratch = Scratch::new();
+    write(&scratch.source().join("file"), &noise(1, 12 << 20));
+    let mut settings = Settings::new(Integrity::Crc32c, 1);
+    for side in [&mut settings.provider, &mut settings.joiner] {
+        side.options.stall_timeout = Duration::from_millis(1200);
+    }
+    let what = Meddle::Slow { bytes: 1 << 20, per_second: 250 << 10 };
+    let slow = Meddling { connection: 1, toward: toward_joiner(rig), at: 1000, what };
+    arrived(&scratch, transfer(rig, &scratch, &[slow], &settings));
 }

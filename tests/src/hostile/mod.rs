@@ -7,10 +7,8 @@
 //! ```
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use longhaul_core::id::{ClusterId, Epoch, ItemId, Lane, MemberId, SnapshotId, TaskId, Token, TransferId};
@@ -20,6 +18,9 @@ use longhaul_core::session::capability;
 use longhaul_core::wire::{
     Attach, ChunkLen, FRAME_MAX, Flags, Frame, HEADER_LEN, Header, Init, Kind, Request, Roles, Task, Welcome,
 };
+
+use crate::between::{Between, Watch};
+pub use crate::between::{Meddle, Meddling, Toward};
 
 /// A peer that says what a script wants. What it can't send any more is lost without a word.
 #[derive(Debug)]
@@ -231,43 +232,25 @@ pub const fn small(items: u64, bytes: u64) -> Task<'static> {
     }
 }
 
-/// Which way bytes go through a [`Proxy`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Toward {
-    /// From the listener to the dialler.
-    Dialler,
-    /// Back.
-    Listener,
-}
-
-/// What a [`Proxy`] does to one of the connections that go through it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Meddling {
-    /// Which connection, in the order in which they come: 0 is lane 0 of the first epoch.
-    pub connection: usize,
-    /// Which way.
-    pub toward: Toward,
-    /// At which byte.
-    pub at: usize,
-    /// What.
-    pub what: Meddle,
-}
-
-/// See [`Meddling`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meddle {
-    /// This bit of the byte is flipped.
-    Flip(u8),
-    /// The connection ends before the byte, both ways.
-    Cut,
-}
-
-/// Stands between a dialler and a listener, on all their connections.
+/// Stands between a dialler and a listener, and records what both say on all their connections.
 #[derive(Debug)]
 pub struct Proxy {
-    address: SocketAddr,
-    stopped: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<[Vec<u8>; 2]>>,
+    between: Between,
+    record: Arc<Record>,
+}
+
+/// What each connection carried: to the dialler, and to the listener.
+#[derive(Debug, Default)]
+struct Record(Mutex<Vec<[Vec<u8>; 2]>>);
+
+impl Watch for Record {
+    fn carried(&self, connection: usize, toward: Toward, bytes: &[u8]) {
+        let mut record = self.0.lock().expect("a record does not panic");
+        if record.len() <= connection {
+            record.resize_with(connection + 1, Default::default);
+        }
+        record[connection][usize::from(toward == Toward::Listener)].extend_from_slice(bytes);
+    }
 }
 
 impl Proxy {
@@ -277,41 +260,16 @@ impl Proxy {
     /// If there is no address for it.
     #[must_use]
     pub fn new(listening: SocketAddr, meddling: &[Meddling]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
-        let (stopped, meddling) = (Arc::new(AtomicBool::new(false)), meddling.to_vec());
-        let stop = Arc::clone(&stopped);
-        let thread = thread::spawn(move || {
-            let mut pumps = Vec::new();
-            while let Ok((dialler, _)) = listener.accept() {
-                if stop.load(Ordering::SeqCst) {
-                    break;
-                }
-                // A listener that has ended takes nobody: the dialler sees the end.
-                let Ok(listening) = TcpStream::connect(listening) else { continue };
-                let number = pumps.len();
-                let of = |toward| {
-                    let mine = |m: &&Meddling| m.connection == number && m.toward == toward;
-                    meddling.iter().copied().filter(|m| mine(&m)).collect::<Vec<_>>()
-                };
-                let (back, forth) = (of(Toward::Listener), of(Toward::Dialler));
-                let pair = [listening, dialler];
-                let clone = || pair.each_ref().map(|end| end.try_clone().expect("a descriptor more"));
-                let ([l1, d1], [l2, d2]) = (clone(), clone());
-                let back = thread::spawn(move || pump(&d1, &l1, &back));
-                let forth = thread::spawn(move || pump(&l2, &d2, &forth));
-                pumps.push([forth, back]);
-            }
-            let ended = |pump: JoinHandle<Vec<u8>>| pump.join().expect("a pump does not panic");
-            pumps.into_iter().map(|pair| pair.map(ended)).collect()
-        });
-        Self { address, stopped, thread }
+        let record = Arc::new(Record::default());
+        let watch: Arc<dyn Watch> = Arc::clone(&record) as Arc<dyn Watch>;
+        let between = Between::new(listening, meddling, watch).expect("a free port");
+        Self { between, record }
     }
 
     /// Where to dial.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.between.address()
     }
 
     /// Takes no more connections, waits for the end of those that stand, and tells what each carried: to
@@ -321,34 +279,7 @@ impl Proxy {
     /// If a thread of it has.
     #[must_use]
     pub fn recorded(self) -> Vec<[Vec<u8>; 2]> {
-        self.stopped.store(true, Ordering::SeqCst);
-        // It sleeps until somebody comes.
-        let _ = TcpStream::connect(self.address);
-        self.thread.join().expect("a proxy does not panic")
+        self.between.finish();
+        std::mem::take(&mut self.record.0.lock().expect("a record does not panic"))
     }
-}
-
-fn pump(mut from: &TcpStream, mut to: &TcpStream, meddling: &[Meddling]) -> Vec<u8> {
-    let (mut all, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
-    while let Ok(mut len @ 1..) = from.read(&mut buffer) {
-        let mut cut = false;
-        for Meddling { at, what, .. } in meddling {
-            let Some(at) = at.checked_sub(all.len()).filter(|&at| at < len) else { continue };
-            match what {
-                Meddle::Flip(bit) => buffer[at] ^= 1 << bit,
-                Meddle::Cut => (len, cut) = (at, true),
-            }
-        }
-        all.extend_from_slice(&buffer[..len]);
-        if to.write_all(&buffer[..len]).is_err() {
-            break;
-        }
-        if cut {
-            let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
-            return all;
-        }
-    }
-    // Either may be gone already.
-    let _ = to.shutdown(Shutdown::Write);
-    all
 }

@@ -2,7 +2,11 @@
 //!
 //! strace does it. A first run, which is let through, tells which calls there are and how often one thread makes
 //! each; every one of them is then a case: the command is killed there, or the call fails with an errno. It is a
-//! `fetch` from a provider that is let alone, or a `push` to a joiner that is. After each case
+//! `fetch` from a provider that is let alone, or a `push` to a joiner that is, by either transport.
+//!
+//! A ring's operations are no calls, but each batch of them is submitted by one (`io_uring_enter`), and its thread
+//! waits for completions by another (`epoll_wait`): killed there, the command has seen so many completions, and has the
+//! operations of some files under way. What an operation itself fails with is for the disk rig. After each case
 //!
 //! - the destination is the old state or the whole new one, and what claims success has published;
 //! - no error is a panic, and nothing hangs;
@@ -11,15 +15,18 @@
 mod state;
 mod strace;
 
+use std::fmt;
 use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use longhaul_core::integrity::crc32c;
 use longhaul_core::reason::Side;
+
+use crate::listening::Listening;
+use crate::transport::Transport;
 
 pub use strace::is_there;
 use strace::{Injection, Traced};
@@ -28,6 +35,21 @@ use strace::{Injection, Traced};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// What all sessions are told.
 const SESSION: [&str; 3] = ["--no-redial", "--stall-timeout", "5s"];
+
+/// Which points are tried: drawn by the seed, until one of the bounds is reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Of this side alone.
+    pub side: Option<Side>,
+    /// By this transport alone.
+    pub transport: Option<Transport>,
+    /// What their order is drawn by.
+    pub seed: u64,
+    /// For how long.
+    pub time: Duration,
+    /// So many cases at most.
+    pub cases: usize,
+}
 
 /// What a run of the rig has tried.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,84 +64,75 @@ pub struct Tried {
     pub published: usize,
 }
 
+/// Which command is killed, and what it does.
+#[derive(Clone, Copy, Debug)]
+struct Transfer {
+    side: Side,
+    replace: bool,
+    transport: Transport,
+}
+
+impl fmt::Display for Transfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {}, by {}, replace: {}", self.side, self.transport, self.replace)
+    }
+}
+
 /// One place to end at.
 #[derive(Clone, Debug)]
 struct Point {
-    side: Side,
-    replace: bool,
+    transfer: Transfer,
     call: String,
     nth: usize,
 }
 
-/// Tries points drawn by `seed`, or all, for at most `time`.
+/// Tries what is planned.
 ///
 /// # Errors
 /// The first case in which a promise was broken, with all that is needed to try it again.
-pub fn kills(longhaul: &Path, time: Duration, seed: u64, all: bool) -> Result<Tried, String> {
+pub fn kills(longhaul: &Path, plan: Plan) -> Result<Tried, String> {
     let rig = Rig::new(longhaul)?;
     let mut points = Vec::new();
-    for (side, replace) in [(Side::Joiner, false), (Side::Joiner, true), (Side::Provider, false)] {
-        for (call, times) in rig.calls(side, replace)? {
-            points.extend((1..=times).map(|nth| Point { side, replace, call: call.clone(), nth }));
+    for transfer in transfers(&plan) {
+        for (call, times) in rig.calls(transfer)? {
+            points.extend((1..=times).map(|nth| Point { transfer, call: call.clone(), nth }));
         }
     }
-    points.sort_by_cached_key(|point| crc32c(format!("{seed} {point:?}").as_bytes()));
+    points.sort_by_cached_key(|point| crc32c(format!("{} {point:?}", plan.seed).as_bytes()));
     let mut tried = Tried { points: points.len(), ..Tried::default() };
     let start = Instant::now();
     for (n, point) in points.iter().enumerate() {
-        let errnos = strace::errnos(&point.call);
+        let errnos = strace::errnos(&point.call, point.transfer.transport);
         let errno = errnos.get(n % errnos.len().max(1)).copied();
         for what in iter::once("KILL").chain(errno) {
-            if !all && start.elapsed() >= time {
+            if tried.cases >= plan.cases || start.elapsed() >= plan.time {
                 return Ok(tried);
             }
             let injection = Injection { call: &point.call, nth: point.nth, what };
-            let wrong =
-                |error| format!("{injection} at the {}, replace: {}: {error}", point.side, point.replace);
-            rig.case(point.side, point.replace, &injection, &mut tried).map_err(wrong)?;
+            let wrong = |error| format!("{injection} at {}: {error}", point.transfer);
+            rig.case(point.transfer, &injection, &mut tried).map_err(wrong)?;
         }
     }
     Ok(tried)
+}
+
+/// Those that are wanted.
+fn transfers(plan: &Plan) -> impl Iterator<Item = Transfer> {
+    let Plan { side: only, transport: by, .. } = *plan;
+    let sides = [(Side::Joiner, false), (Side::Joiner, true), (Side::Provider, false)];
+    let all = Transport::ALL
+        .into_iter()
+        .flat_map(move |transport| sides.map(|(side, replace)| Transfer { side, replace, transport }));
+    all.filter(move |transfer| {
+        only.is_none_or(|side| side == transfer.side)
+            && by.is_none_or(|transport| transport == transfer.transport)
+    })
 }
 
 struct Rig {
     longhaul: PathBuf,
     scratch: tempfile::TempDir,
     provider: Listening,
-}
-
-/// A command that listens, and is let alone until this is dropped.
-struct Listening {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        // Over already is as good as killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Listening {
-    fn start(command: &mut Command, scratch: &Path) -> Result<Self, String> {
-        let file = scratch.join("address");
-        let _ = fs::remove_file(&file);
-        command.args(["--listen", "127.0.0.1:0", "-q", "--addr-file"]).arg(&file).stderr(Stdio::null());
-        let child =
-            command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-        let mut listening = Self { child, address: String::new() };
-        let start = Instant::now();
-        while listening.address.is_empty() {
-            if start.elapsed() > PATIENCE {
-                return Err("nobody listens".into());
-            }
-            fs::read_to_string(&file).unwrap_or_default().trim().clone_into(&mut listening.address);
-            thread::yield_now();
-        }
-        Ok(listening)
-    }
 }
 
 impl Rig {
@@ -132,8 +145,8 @@ impl Rig {
     }
 
     /// The calls that one transfer makes at this side, and how often a thread of it makes each at most.
-    fn calls(&self, side: Side, replace: bool) -> Result<Vec<(String, usize)>, String> {
-        let traced = self.transfer(side, &self.home(replace), replace, None)?;
+    fn calls(&self, transfer: Transfer) -> Result<Vec<(String, usize)>, String> {
+        let traced = self.transfer(transfer, &self.home(transfer.replace), None)?;
         if traced.code != Some(0) {
             return Err(format!("a transfer that was let alone failed: {}", traced.stderr));
         }
@@ -143,21 +156,20 @@ impl Rig {
     /// One transfer, this side of it traced.
     fn transfer(
         &self,
-        side: Side,
+        transfer: Transfer,
         home: &Path,
-        replace: bool,
         injection: Option<&Injection<'_>>,
     ) -> Result<Traced, String> {
-        let scratch = self.scratch.path();
+        let (scratch, by) = (self.scratch.path(), transfer.transport.arguments());
         let trace = scratch.join("trace");
-        if side == Side::Joiner {
-            return Traced::run(&mut self.fetch(home, replace), injection, &trace);
+        if transfer.side == Side::Joiner {
+            return Traced::run(&mut self.fetch(home, transfer), injection, &trace);
         }
         let mut receive = Command::new(&self.longhaul);
-        receive.arg("receive").arg(home.join("to")).arg("--once").args(SESSION);
+        receive.arg("receive").arg(home.join("to")).arg("--once").args(SESSION).args(by);
         let mut joiner = Listening::start(&mut receive, scratch)?;
         let mut push = Command::new(&self.longhaul);
-        push.arg("push").arg(scratch.join("source")).arg(&joiner.address).arg("-q").args(SESSION);
+        push.arg("push").arg(scratch.join("source")).arg(&joiner.address).arg("-q").args(SESSION).args(by);
         let traced = Traced::run(&mut push, injection, &trace)?;
         // One that heard nothing of a provider waits for the next: it is killed.
         if traced.code == Some(0) {
@@ -177,26 +189,21 @@ impl Rig {
         home
     }
 
-    fn fetch(&self, home: &Path, replace: bool) -> Command {
+    fn fetch(&self, home: &Path, transfer: Transfer) -> Command {
         let mut command = Command::new(&self.longhaul);
         command.arg("fetch").arg(&self.provider.address).arg(home.join("to"));
-        command.arg("-q").args(SESSION);
-        if replace {
+        command.arg("-q").args(SESSION).args(transfer.transport.arguments());
+        if transfer.replace {
             command.arg("--replace");
         }
         command
     }
 
-    fn case(
-        &self,
-        side: Side,
-        replace: bool,
-        injection: &Injection<'_>,
-        tried: &mut Tried,
-    ) -> Result<(), String> {
+    fn case(&self, transfer: Transfer, injection: &Injection<'_>, tried: &mut Tried) -> Result<(), String> {
+        let replace = transfer.replace;
         let home = self.home(replace);
         let to = home.join("to");
-        let traced = self.transfer(side, &home, replace, Some(injection))?;
+        let traced = self.transfer(transfer, &home, Some(injection))?;
         tried.cases += 1;
         if traced.stderr.contains("panicked") {
             return Err(format!("it panicked: {}", traced.stderr));
@@ -216,7 +223,7 @@ impl Rig {
         if over && !replace {
             return Ok(());
         }
-        let again = self.fetch(&home, replace).output().map_err(|error| error.to_string())?;
+        let again = self.fetch(&home, transfer).output().map_err(|error| error.to_string())?;
         let words = String::from_utf8_lossy(&again.stderr);
         if again.status.code() != Some(0) || state::shows(&to) != new {
             return Err(format!("the same command again: {:?}, {words}", again.status));

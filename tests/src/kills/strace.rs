@@ -8,24 +8,32 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::PATIENCE;
+use crate::transport::Transport;
 
-/// The calls that concern files and connections: those of the C library's own start, of memory and of threads
+/// The calls that concern files, connections and rings: those of the C library's own start, of memory and of threads
 /// are nobody's to withstand.
 const CALLS: &str = "openat,openat2,close,read,pread64,write,pwrite64,writev,sendto,recvfrom,connect,socket,\
                      mkdir,mkdirat,unlink,unlinkat,rmdir,rename,renameat,renameat2,link,linkat,symlinkat,\
                      fallocate,ftruncate,fsync,fdatasync,syncfs,fchmod,fchmodat,utimensat,flock,statx,\
-                     newfstatat,fstat,fstatfs,getdents64,faccessat2,lseek,shutdown,setsockopt";
+                     newfstatat,fstat,fstatfs,getdents64,faccessat2,lseek,shutdown,setsockopt,\
+                     io_uring_setup,io_uring_register,io_uring_enter,epoll_create1,eventfd2,epoll_wait";
 
 /// What a call of this name may fail with in earnest. (A received message belongs to signals as well as to
 /// peers: their loss is tried elsewhere. What std closes is durable, or a directory.)
-pub(super) fn errnos(call: &str) -> &'static [&'static str] {
+pub(super) fn errnos(call: &str, transport: Transport) -> &'static [&'static str] {
     match call {
+        // By these a ring's thread is woken, too, which can't fail so; the sink's own are the same by either transport.
+        "write" if transport == Transport::Uring => &[],
         "openat" | "openat2" => &["EIO", "ENOSPC", "EDQUOT", "EROFS", "EMFILE"],
         "fsync" | "fdatasync" | "syncfs" => &["EIO", "ENOSPC", "EDQUOT"],
         "read" | "pread64" | "getdents64" | "statx" | "newfstatat" | "fstat" | "fstatfs" | "lseek" => {
             &["EIO"]
         }
-        "socket" => &["EMFILE"],
+        "socket" | "epoll_create1" | "eventfd2" => &["EMFILE"],
+        "io_uring_setup" => &["EPERM", "ENOSYS", "ENOMEM", "EMFILE"],
+        "io_uring_register" => &["ENOMEM", "EINVAL"],
+        "io_uring_enter" => &["EINTR", "EBUSY"],
+        "epoll_wait" => &["EINTR"],
         "connect" | "sendto" => &["ECONNRESET"],
         "close" | "recvfrom" | "shutdown" | "setsockopt" | "flock" | "faccessat2" => &[],
         _ => &["EIO", "ENOSPC", "EDQUOT", "EROFS"],
@@ -75,7 +83,6 @@ impl Traced {
         trace: &Path,
     ) -> Result<Self, String> {
         let mut strace = Command::new("timeout");
-        // (A tracer that is killed leaves its tracee running: time is up for both.)
         strace.args(["-s", "KILL", "60", "strace", "-f", "-qq", "-o"]).arg(trace);
         strace.arg("-e").arg(format!("trace={CALLS}"));
         if let Some(injection) = injection {

@@ -18,6 +18,10 @@ pub(crate) enum Event {
     Calm,
     /// A process starts on this host.
     Start { host: usize },
+    /// A process is killed, or its power goes, at a step of a landing.
+    Die { host: usize, incarnation: u64, power: bool },
+    /// A process of an older version gives its place to one of today's.
+    Upgrade { host: usize },
     /// Whoever runs this member looks whether it must be run again.
     Operate { host: usize },
     /// A member's own work comes back; of a process that is gone it is nobody's any more.

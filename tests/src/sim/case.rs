@@ -71,10 +71,15 @@ pub struct Case {
     /// At least so many connections must have been replaced, and data lanes lost alone, at the dialler.
     pub(crate) resumes: u64,
     pub(crate) loses: u64,
+    /// At least so many items must have been gone on with, states seen through.
+    pub(crate) keeps: u64,
+    pub(crate) recovers: u64,
     /// A session that lost its connection goes on over a new one.
     pub(crate) resume: bool,
     /// After so many items a joiner makes durable what it has; 0: only at the end.
     pub(crate) checkpoint_every: u64,
+    /// After so many items a joiner's journal is brought up to date; 0: it keeps none.
+    pub(crate) journal_every: u64,
 }
 
 impl Default for Case {
@@ -100,8 +105,11 @@ impl Default for Case {
             attempts: None,
             resumes: 0,
             loses: 0,
+            keeps: 0,
+            recovers: 0,
             resume: true,
             checkpoint_every: 0,
+            journal_every: 0,
         }
     }
 }
@@ -128,6 +136,10 @@ impl Case {
         }
         if !random.one_in(4) {
             case.draw_faults(random);
+        }
+        case.journal_every = if random.one_in(2) { random.within(1, 20) } else { 0 };
+        if case.journal_every > 0 && random.one_in(5) {
+            case.draw_restarts(random);
         }
         let last = case.faults.iter().map(|timed| timed.at + timed.fault.lasts()).max().unwrap_or(0);
         case.calm = last.max(SECOND);
@@ -213,6 +225,30 @@ impl Case {
             _ => Fault::Freeze { host, nanos },
         };
         Timed { at, fault }
+    }
+
+    /// What a journal must stand: processes that end, and what is not as it was when they start again.
+    fn draw_restarts(&mut self, random: &mut Random) {
+        let Give { provider, joiner } = random.pick(&self.transfers);
+        if random.one_in(2) {
+            self.rates.deaths = random.within(5, 200);
+        }
+        let mut at = 0;
+        for _ in 0..random.below(5) {
+            at += random.below(60 * MILLISECOND);
+            let nanos = 1 + random.below(20 * MILLISECOND);
+            let host = random.pick(&[provider, joiner]);
+            let fault = match random.below(6) {
+                0 => Fault::Change { nanos },
+                1 => Fault::Snapshot { host: joiner },
+                2 => Fault::RollBack { host: joiner, nanos },
+                3 => Fault::Older { host: joiner, nanos: 10 * nanos },
+                4 => Fault::Kill { host, nanos },
+                _ => Fault::Crash { host, nanos },
+            };
+            self.faults.push(Timed { at, fault });
+        }
+        self.faults.sort_by_key(|timed| timed.at);
     }
 
     /// Whether nothing goes wrong.

@@ -10,7 +10,7 @@
 //!
 //! Nothing is assumed that POSIX does not say: the sync of a file does not keep its name, that of a
 //! directory not the content of its files. One change of names is atomic, a rename included, and
-//! changes of one name keep their order.
+//! changes of one name keep their order. The number of an inode that is gone is the next one's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,15 +18,16 @@ use std::io;
 use longhaul_core::item::Timestamp;
 
 use super::Random;
+use super::bytes::Bytes;
 use super::content::Piece;
 use super::extents::Extents;
 
 /// What Linux says when a disk fails.
 pub(crate) const EIO: i32 = 5;
 /// Disks tear at this many bytes.
-const SECTOR: u64 = 512;
+pub(crate) const SECTOR: u64 = 512;
 
-/// An inode's number; never used twice.
+/// An inode, told from all others that ever were: processes see its number only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ino(pub(crate) u64);
 
@@ -47,10 +48,16 @@ pub(crate) struct Attributes {
 #[derive(Clone, Debug)]
 struct Inode {
     kind: Kind,
+    /// What processes know it by, while it has a name.
+    number: u64,
+    /// Its names in the cache.
+    links: u64,
+    /// What it holds, if that is bytes.
+    bytes: Option<Bytes>,
     cache: Version,
     disk: Version,
-    /// Writes since the last sync, in order.
-    writes: Vec<(u64, Piece)>,
+    /// Writes since the last sync, in order, with the number of syncs that had begun.
+    writes: Vec<(u64, u64, Piece)>,
     /// The shortest that it was made since then.
     cut: u64,
     /// Writing it back failed, and nobody who has it open was told.
@@ -86,6 +93,10 @@ pub(crate) enum View {
 pub(crate) struct Disk {
     inodes: BTreeMap<Ino, Inode>,
     next: u64,
+    /// Numbers of inodes that are gone: the last is taken first.
+    free_numbers: Vec<u64>,
+    /// Syncs in the background that were begun.
+    begun: u64,
     /// Changes of names that are not on the disk, in order.
     changes: Vec<Change>,
     /// How often writing back has failed.
@@ -99,8 +110,15 @@ impl Disk {
     pub(crate) const PARENT: Ino = Ino(1);
 
     pub(crate) fn new() -> Self {
-        let mut disk =
-            Self { inodes: BTreeMap::new(), next: 1, changes: Vec::new(), failures: 0, free: 1 << 40 };
+        let mut disk = Self {
+            inodes: BTreeMap::new(),
+            next: 1,
+            free_numbers: Vec::new(),
+            begun: 0,
+            changes: Vec::new(),
+            failures: 0,
+            free: 1 << 40,
+        };
         disk.make(Kind::Directory, 0o755);
         disk
     }
@@ -114,6 +132,9 @@ impl Disk {
             ino,
             Inode {
                 kind,
+                number: self.free_numbers.pop().unwrap_or(ino.0),
+                links: 0,
+                bytes: None,
                 cache: version.clone(),
                 disk: version,
                 writes: Vec::new(),
@@ -143,6 +164,21 @@ impl Disk {
         name.split(|&byte| byte == b'/')
             .filter(|part| !part.is_empty())
             .try_fold(directory, |at, part| self.look_up(at, part, view))
+    }
+
+    /// What processes know an inode by.
+    pub(crate) fn number(&self, ino: Ino) -> u64 {
+        self.inodes[&ino].number
+    }
+
+    /// How many names it has.
+    pub(crate) fn links(&self, ino: Ino) -> u64 {
+        self.inodes[&ino].links
+    }
+
+    /// A file of bytes, opened; if it is none, it becomes one.
+    pub(crate) fn bytes(&mut self, ino: Ino) -> Bytes {
+        self.inode(ino).bytes.get_or_insert_default().share()
     }
 
     pub(crate) fn kind(&self, ino: Ino) -> &Kind {
@@ -178,10 +214,25 @@ impl Disk {
 
     /// Changes names, all in one step.
     pub(crate) fn change(&mut self, entries: Vec<(Ino, Box<[u8]>, Option<Ino>)>) {
+        // What is renamed has a name all the time.
+        for ino in entries.iter().filter_map(|(.., to)| *to) {
+            self.inode(ino).links += 1;
+        }
         for (directory, name, to) in &entries {
-            set_entry(&mut self.inode(*directory).cache, name, *to);
+            if let Some(old) = set_entry(&mut self.inode(*directory).cache, name, *to) {
+                self.unlink(old);
+            }
         }
         self.changes.push(Change { entries });
+    }
+
+    fn unlink(&mut self, ino: Ino) {
+        let inode = self.inode(ino);
+        inode.links -= 1;
+        if inode.links == 0 {
+            let number = inode.number;
+            self.free_numbers.push(number);
+        }
     }
 
     pub(crate) fn write(&mut self, ino: Ino, offset: u64, piece: Piece) -> io::Result<()> {
@@ -189,14 +240,17 @@ impl Disk {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.free -= piece.len;
+        let begun = self.begun;
         let inode = self.inode(ino);
         inode.cache.content.write(offset, piece);
         inode.cache.size = inode.cache.size.max(offset + piece.len);
         match inode.writes.last_mut() {
-            Some((start, last)) if *start + last.len == offset && last.join(piece).is_some() => {
+            Some((since, start, last))
+                if *since == begun && *start + last.len == offset && last.join(piece).is_some() =>
+            {
                 *last = last.join(piece).expect("just looked");
             }
-            _ => inode.writes.push((offset, piece)),
+            _ => inode.writes.push((begun, offset, piece)),
         }
         Ok(())
     }
@@ -206,8 +260,8 @@ impl Disk {
         inode.cache.content.truncate(len);
         inode.cache.size = len;
         inode.cut = inode.cut.min(len);
-        inode.writes.retain(|(offset, _)| *offset < len);
-        for (offset, piece) in &mut inode.writes {
+        inode.writes.retain(|(_, offset, _)| *offset < len);
+        for (_, offset, piece) in &mut inode.writes {
             piece.len = piece.len.min(len - *offset);
         }
     }
@@ -222,7 +276,7 @@ impl Disk {
         if std::mem::take(&mut inode.failed) {
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        inode.sync();
+        inode.sync(u64::MAX);
         if inode.kind == Kind::Directory {
             self.settle(|change| change.entries.iter().any(|(directory, ..)| *directory == ino));
         }
@@ -232,11 +286,22 @@ impl Disk {
     /// Sync of the whole file system, which hears of failures since `heard`, the answer to
     /// [`Disk::failures`] when the descriptor was opened.
     pub(crate) fn sync_all(&mut self, heard: u64) -> io::Result<()> {
+        self.end_sync(u64::MAX, heard)
+    }
+
+    /// A sync of everything begins, in the background: it covers what was written before.
+    pub(crate) const fn begin_sync(&mut self) -> u64 {
+        self.begun += 1;
+        self.begun
+    }
+
+    /// The sync that was begun as number `begun` is over; else as [`Disk::sync_all`].
+    pub(crate) fn end_sync(&mut self, begun: u64, heard: u64) -> io::Result<()> {
         if self.failures > heard {
             return Err(io::Error::from_raw_os_error(EIO));
         }
         self.settle(|_| true);
-        self.inodes.values_mut().for_each(Inode::sync);
+        self.inodes.values_mut().for_each(|inode| inode.sync(begun));
         Ok(())
     }
 
@@ -285,7 +350,7 @@ impl Disk {
 
     fn persist(&mut self, change: &Change) {
         for (directory, name, to) in &change.entries {
-            set_entry(&mut self.inode(*directory).disk, name, *to);
+            let _ = set_entry(&mut self.inode(*directory).disk, name, *to);
         }
     }
 
@@ -308,19 +373,53 @@ impl Disk {
             inode.tear(random);
             inode.cache = inode.disk.clone();
         }
+        self.count_links();
+    }
+
+    /// Counts names anew, and frees the numbers of what has none.
+    fn count_links(&mut self) {
+        let mut links: BTreeMap<Ino, u64> = BTreeMap::new();
+        let mut pending = vec![Self::PARENT];
+        while let Some(at) = pending.pop() {
+            for inner in self.inodes[&at].cache.names.values() {
+                let count = links.entry(*inner).or_default();
+                *count += 1;
+                if *count == 1 {
+                    pending.push(*inner);
+                }
+            }
+        }
+        for (ino, inode) in &mut self.inodes {
+            inode.links = links.get(ino).copied().unwrap_or(0);
+        }
+        let used: BTreeSet<u64> = self
+            .inodes
+            .iter()
+            .filter(|(ino, _)| links.contains_key(*ino))
+            .map(|(_, inode)| inode.number)
+            .collect();
+        let all = self.inodes.iter().filter(|(ino, _)| **ino != Self::PARENT).map(|(_, inode)| inode.number);
+        let free: BTreeSet<u64> = all.filter(|number| !used.contains(number)).collect();
+        self.free_numbers = free.into_iter().collect();
     }
 }
 
 impl Inode {
-    /// What was written and is not forgotten reaches the disk.
-    fn sync(&mut self) {
+    /// What was written before the sync that was begun as number `begun`, and is not forgotten, reaches the disk.
+    fn sync(&mut self, begun: u64) {
+        if let Some(bytes) = &self.bytes {
+            bytes.settle();
+        }
         if self.disk.attributes != self.cache.attributes {
             self.disk.attributes = self.cache.attributes.clone();
         }
         self.disk.content.truncate(self.cut);
-        for (offset, piece) in self.writes.drain(..) {
-            self.disk.content.write(offset, piece);
-        }
+        self.writes.retain(|&(since, offset, piece)| {
+            if since < begun {
+                self.disk.content.write(offset, piece);
+            }
+            since >= begun
+        });
         self.disk.size = self.cache.size;
         self.cut = u64::MAX;
     }
@@ -332,7 +431,10 @@ impl Inode {
             self.disk.size = self.cache.size;
         }
         self.cut = u64::MAX;
-        for (offset, piece) in self.writes.drain(..) {
+        if let Some(bytes) = &self.bytes {
+            bytes.tear(random);
+        }
+        for (_, offset, piece) in self.writes.drain(..) {
             let sectors = piece.len.div_ceil(SECTOR);
             let (from, to) = match random.below(4) {
                 0 => continue,
@@ -350,11 +452,12 @@ impl Inode {
     }
 }
 
-fn set_entry(version: &mut Version, name: &[u8], to: Option<Ino>) {
+/// Sets an entry, and says what it was.
+fn set_entry(version: &mut Version, name: &[u8], to: Option<Ino>) -> Option<Ino> {
     match to {
         Some(ino) => version.names.insert(name.into(), ino),
         None => version.names.remove(name),
-    };
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use longhaul_state::landing::{Destination, FileOp, Leftover, OpError, OpReply, P
 
 use super::content::Piece;
 use super::disk::{Disk, EIO, Ino, Kind, View};
+use super::keeping::Keeping;
 
 /// A directory made on demand bears it until its own item comes.
 const STICKY: u32 = 0o1000;
@@ -17,14 +18,15 @@ const INCOMPLETE: u32 = STICKY | 0o700;
 /// The site of one destination, and what is open there.
 #[derive(Debug)]
 pub(crate) struct Executor {
-    destination: Box<[u8]>,
+    pub(super) destination: Box<[u8]>,
     /// Who this is among those who want the lock.
     holder: u64,
-    staging: Option<Ino>,
+    pub(super) staging: Option<Ino>,
     /// The disk's failures when staging was opened.
-    heard: u64,
-    root: Option<Ino>,
-    files: BTreeMap<ItemId, Ino>,
+    pub(super) heard: u64,
+    pub(super) root: Option<Ino>,
+    pub(super) files: BTreeMap<ItemId, Ino>,
+    pub(super) journal: Keeping,
 }
 
 /// Where on a disk a process holds locks; gone with the process.
@@ -56,6 +58,7 @@ impl Executor {
             heard: 0,
             root: None,
             files: BTreeMap::new(),
+            journal: Keeping::default(),
         }
     }
 
@@ -70,7 +73,7 @@ impl Executor {
         self.files.get(&id).copied()
     }
 
-    fn staging_name(&self) -> Box<[u8]> {
+    pub(super) fn staging_name(&self) -> Box<[u8]> {
         [b".", &*self.destination, b".longhaul"].concat().into()
     }
 
@@ -97,24 +100,20 @@ impl Executor {
         if errors.write && !is_sync(op) && !matches!(op, FileOp::RemoveStaging { .. } | FileOp::Unlock) {
             return Err(io::Error::from_raw_os_error(EIO).into());
         }
-        if errors.sync && is_sync(op) {
+        if errors.sync && is_sync(op) && !is_noted(op) {
             self.fail_writeback(op, disk);
             return Err(io::Error::from_raw_os_error(EIO).into());
         }
+        if let Some(reply) = self.look(op, disk) {
+            return Ok(reply);
+        }
+        if let Some(reply) = self.keep(op, disk, errors)? {
+            return Ok(reply);
+        }
         match op {
-            FileOp::Inspect => return Ok(OpReply::Destination(self.inspect(disk))),
-            FileOp::MeasureSpace => {
-                let free_bytes = Some(disk.free);
-                return Ok(OpReply::Space(Space {
-                    free_bytes,
-                    free_inodes: None,
-                    syncs_tree: true,
-                    caveat: None,
-                }));
-            }
-            FileOp::Probe => return Ok(OpReply::Probed(Probed { no_replace: true, exchange: true })),
             FileOp::Lock => self.lock(disk, locks)?,
             FileOp::Sweep => {
+                self.sweep_journal(disk)?;
                 let name = self.staging_name();
                 if let Some(staging) = disk.look_up(Disk::PARENT, &name, View::Cache) {
                     remove(disk, Disk::PARENT, &name, staging);
@@ -131,6 +130,7 @@ impl Executor {
             FileOp::CreateFile { id, name } => {
                 let file = self.create(disk, name.as_bytes(), Kind::File, 0o600)?;
                 self.files.insert(*id, file);
+                return Ok(OpReply::Inode(disk.number(file)));
             }
             FileOp::Reserve { id, len, sparse, .. } => {
                 if !sparse && disk.free < *len {
@@ -145,6 +145,7 @@ impl Executor {
                 disk.set_len(file, *len);
                 disk.set_attributes(file, (*mode).into(), *mtime);
                 sync_if(*sync, file, disk, errors)?;
+                return Ok(OpReply::Inode(disk.number(file)));
             }
             FileOp::PutFile { name, mode, mtime, sync } => {
                 let file = self.create(disk, name.as_bytes(), Kind::File, (*mode).into())?;
@@ -158,6 +159,7 @@ impl Executor {
                 }
                 disk.set_attributes(file, (*mode).into(), *mtime);
                 sync_if(*sync, file, disk, errors)?;
+                return Ok(OpReply::Inode(disk.number(file)));
             }
             FileOp::RemoveFile { id, name } => {
                 self.files.remove(id);
@@ -181,18 +183,32 @@ impl Executor {
             FileOp::SyncStaging => disk.sync(self.staging()?)?,
             FileOp::SyncParent => disk.sync(Disk::PARENT)?,
             FileOp::Publish { how } => self.publish(disk, *how)?,
-            FileOp::SettleRoot { mode } => {
-                let root = self.root.ok_or_else(not_found)?;
-                let mtime = disk.attributes(root, View::Cache).mtime;
-                disk.set_attributes(root, (*mode).into(), mtime);
+            FileOp::SettleRoot { root: attributes } => {
+                // It may have been staged by an earlier process.
+                let name = &self.destination;
+                let root = disk.look_up(Disk::PARENT, name, View::Cache).ok_or_else(not_found)?;
+                disk.set_attributes(root, attributes.mode.into(), Some(attributes.mtime));
                 disk.sync(root)?;
             }
             FileOp::RemoveStaging { leftover } => self.remove_staging(disk, *leftover)?,
             FileOp::Unlock => self.unlock(disk, locks),
-            // The simulation's landings keep no journal yet.
+            // The simulation's landings read nothing back.
             _ => return Err(io::Error::from(io::ErrorKind::Unsupported).into()),
         }
         Ok(OpReply::Done)
+    }
+
+    /// What the disk is and has, if that is what is asked for.
+    fn look(&self, op: &FileOp, disk: &Disk) -> Option<OpReply> {
+        let free_bytes = Some(disk.free);
+        match op {
+            FileOp::Inspect => Some(OpReply::Destination(self.inspect(disk))),
+            FileOp::MeasureSpace => {
+                Some(OpReply::Space(Space { free_bytes, free_inodes: None, syncs_tree: true, caveat: None }))
+            }
+            FileOp::Probe => Some(OpReply::Probed(Probed { no_replace: true, exchange: true })),
+            _ => None,
+        }
     }
 
     fn inspect(&self, disk: &Disk) -> Destination {
@@ -205,7 +221,7 @@ impl Executor {
             Kind::Directory if disk.entries(found, View::Cache).next().is_none() => {
                 Destination::EmptyDirectory
             }
-            Kind::Directory => Destination::Directory(found.0),
+            Kind::Directory => Destination::Directory(disk.number(found)),
         }
     }
 
@@ -220,12 +236,12 @@ impl Executor {
         Ok(())
     }
 
-    fn staging(&self) -> io::Result<Ino> {
+    pub(super) fn staging(&self) -> io::Result<Ino> {
         self.staging.ok_or_else(not_found)
     }
 
     /// The directory that holds `name`, and `name`'s last part.
-    fn place<'n>(&self, disk: &Disk, name: &'n [u8]) -> io::Result<(Ino, &'n [u8])> {
+    pub(super) fn place<'n>(&self, disk: &Disk, name: &'n [u8]) -> io::Result<(Ino, &'n [u8])> {
         if name.is_empty() {
             return Ok((self.staging()?, b"state"));
         }
@@ -317,7 +333,9 @@ impl Executor {
                     let _ = disk.sync(file);
                 }
             }
-            FileOp::SyncTree => disk.unsynced().into_iter().for_each(|file| disk.fail_writeback(file)),
+            FileOp::SyncTree | FileOp::PollSync => {
+                disk.unsynced().into_iter().for_each(|file| disk.fail_writeback(file));
+            }
             _ => {}
         }
     }
@@ -348,9 +366,9 @@ impl Executor {
         let state = disk.look_up(staging, b"state", View::Cache);
         let expected = match leftover {
             Leftover::Nothing => state.is_none(),
-            Leftover::Staged => state.is_none() || state == self.root,
-            Leftover::Old(inode) => state == Some(Ino(inode)),
-            Leftover::Replaced(inode) => state.is_none_or(|state| state == Ino(inode)),
+            Leftover::Staged => state.is_none() || self.root.is_none() || state == self.root,
+            Leftover::Old(inode) => state.is_some_and(|state| disk.number(state) == inode),
+            Leftover::Replaced(inode) => state.is_none_or(|state| disk.number(state) == inode),
         };
         if !expected || disk.look_up(Disk::PARENT, &self.staging_name(), View::Cache) != Some(staging) {
             return Err(io::Error::other("staging holds something unexpected"));
@@ -368,6 +386,19 @@ const fn is_sync(op: &FileOp) -> bool {
             | FileOp::SyncTree
             | FileOp::SyncStaging
             | FileOp::SyncParent
+            | FileOp::PollSync
+            | FileOp::BeginRun { .. }
+            | FileOp::Forget { .. }
+            | FileOp::Mark { .. }
+            | FileOp::RecordReady { .. }
+    )
+}
+
+/// Whether an operation is over when a record of the journal is durable.
+pub(super) const fn is_noted(op: &FileOp) -> bool {
+    matches!(
+        op,
+        FileOp::BeginRun { .. } | FileOp::Forget { .. } | FileOp::Mark { .. } | FileOp::RecordReady { .. }
     )
 }
 
@@ -379,7 +410,7 @@ fn sync_if(sync: bool, ino: Ino, disk: &mut Disk, errors: Errors) -> Result<(), 
 }
 
 /// Removes a tree, what it holds first.
-fn remove(disk: &mut Disk, directory: Ino, name: &[u8], ino: Ino) {
+pub(super) fn remove(disk: &mut Disk, directory: Ino, name: &[u8], ino: Ino) {
     let inside: Vec<(Box<[u8]>, Ino)> =
         disk.entries(ino, View::Cache).map(|(name, ino)| (name.into(), ino)).collect();
     for (entry, inner) in inside {
@@ -388,6 +419,6 @@ fn remove(disk: &mut Disk, directory: Ino, name: &[u8], ino: Ino) {
     disk.change(vec![(directory, name.into(), None)]);
 }
 
-fn not_found() -> io::Error {
+pub(super) fn not_found() -> io::Error {
     io::ErrorKind::NotFound.into()
 }

@@ -17,6 +17,15 @@ pub(crate) enum Fault {
     Leap { host: usize, nanos: u64 },
     /// A host's clock stands still for a while.
     Freeze { host: usize, nanos: u64 },
+    /// All processes are killed, and start again when what they give is another state.
+    Change { nanos: u64 },
+    /// A host's disk is remembered as a power cut would leave it.
+    Snapshot { host: usize },
+    /// A host's disk is again what was remembered last, or what it began with; all processes end, and start again
+    /// later.
+    RollBack { host: usize, nanos: u64 },
+    /// A process ends, and one of an older version takes its place for a while.
+    Older { host: usize, nanos: u64 },
 }
 
 /// A fault and its time.
@@ -37,18 +46,23 @@ pub(crate) struct Rates {
     pub(crate) write_errors: u64,
     /// A sync fails, and what it should have written is lost.
     pub(crate) sync_errors: u64,
+    /// A joiner's process is killed, or its power goes, before a step of a landing.
+    pub(crate) deaths: u64,
 }
 
 impl Fault {
     /// How long it lasts, if it does.
     pub(crate) const fn lasts(&self) -> u64 {
         match self {
-            Self::Cut { .. } | Self::Leap { .. } => 0,
+            Self::Cut { .. } | Self::Leap { .. } | Self::Snapshot { .. } => 0,
             Self::Block { nanos, .. }
             | Self::Kill { nanos, .. }
             | Self::Crash { nanos, .. }
             | Self::Sleep { nanos, .. }
-            | Self::Freeze { nanos, .. } => *nanos,
+            | Self::Freeze { nanos, .. }
+            | Self::Change { nanos }
+            | Self::RollBack { nanos, .. }
+            | Self::Older { nanos, .. } => *nanos,
         }
     }
 
@@ -66,7 +80,11 @@ impl Fault {
             | Self::Crash { host, .. }
             | Self::Sleep { host, .. }
             | Self::Leap { host, .. }
-            | Self::Freeze { host, .. } => *host,
+            | Self::Freeze { host, .. }
+            | Self::Snapshot { host }
+            | Self::RollBack { host, .. }
+            | Self::Older { host, .. } => *host,
+            Self::Change { .. } => 0,
         }
     }
 }

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use longhaul_core::id::{ItemId, Lane, TaskId};
-use longhaul_core::integrity::{Checksum, Integrity, ItemFold, RunHasher, RunSum};
+use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Prefix, RunHasher, RunSum};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::{Command, Event, Receive};
 use longhaul_core::wire::Frame;
 use longhaul_state::item::Item;
+use longhaul_state::landing::journal::Content;
 use longhaul_state::source::Survey;
 use longhaul_state::transfer::survey_of;
 
 use super::case::Case;
 use super::content::Piece;
 use super::disk::Ino;
-use super::lander::{Lander, Report, SinkOp};
+use super::lander::{Host, Lander, Report, SinkOp};
 use super::member::{Io, Job};
 use super::session::{Machine, Said};
 use super::state::State;
@@ -38,8 +39,12 @@ struct Open {
     item: Item,
     file: Option<Ino>,
     fold: Box<ItemFold>,
+    /// All of it was there, with this checksum.
+    kept: Option<Checksum>,
     /// Chunks on their way to the disk.
     writes: usize,
+    /// How far the journal was told.
+    told: u64,
     /// All has come: what must be compared once it is written.
     end: Option<(u64, Checksum)>,
 }
@@ -70,15 +75,17 @@ pub(crate) struct Join {
     pub(crate) waits: bool,
     /// Operations of the landing that were done.
     pub(crate) done: u64,
+    /// Items that an earlier process had left, in part or whole.
+    pub(crate) kept: u64,
 }
 
 impl Join {
     /// The half that takes these transfers, a task each.
-    pub(crate) fn new(case: &Case, transfers: &[usize], states: &[Rc<State>], holder: u64) -> Self {
+    pub(crate) fn new(case: &Case, transfers: &[usize], states: &[Rc<State>], host: &Host<'_>) -> Self {
         let task = |(n, transfer): (usize, &usize)| {
             let destination = Case::destination(*transfer);
             let state = Rc::clone(&states[*transfer]);
-            let lander = Lander::new(&destination, case, state, n, holder);
+            let lander = Lander::new(&destination, case, state, n, host);
             Task { survey: Survey::default(), lander, synced: false, published: false }
         };
         Self {
@@ -94,11 +101,17 @@ impl Join {
             durable: false,
             waits: false,
             done: 0,
+            kept: 0,
         }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
         self.tasks.iter().all(|task| task.lander.is_idle())
+    }
+
+    /// Some destination has something of an earlier process.
+    pub(crate) fn holds(&self) -> bool {
+        self.tasks.iter().any(|task| task.lander.holds())
     }
 
     /// Every task is published.
@@ -245,12 +258,21 @@ impl Join {
                 } else if eager {
                     self.eager.insert(id, Eager { attempt, item, pieces: Vec::new(), run: None });
                 } else {
-                    self.lander().push(SinkOp::Open { id, item: item.clone() });
+                    let lander = self.lander();
+                    let op = SinkOp::Open { id, item: item.clone() };
+                    lander.push(if lander.holds() { SinkOp::Reopen { id, item: item.clone() } } else { op });
                     let fold = Box::new(ItemFold::new(self.integrity));
-                    self.open.insert(
-                        id,
-                        Open { attempt: Some(attempt), item, file: None, fold, writes: 0, end: None },
-                    );
+                    let open = Open {
+                        attempt: Some(attempt),
+                        item,
+                        file: None,
+                        fold,
+                        kept: None,
+                        writes: 0,
+                        told: 0,
+                        end: None,
+                    };
+                    self.open.insert(id, open);
                 }
             }
             Command::Finish { id, size, checksum } => {
@@ -268,7 +290,14 @@ impl Join {
                     self.lander().push(SinkOp::Discard { id });
                 }
             }
-            Command::TellKept { .. } => unreachable!("nothing is kept of an earlier run"),
+            Command::TellKept { id, offset } => {
+                let open = &self.open[&id];
+                let sums = match open.kept {
+                    Some(checksum) => checksum.as_sums().to_vec(),
+                    None => open.fold.prefix().expect("it ends where a run does").sums().to_vec(),
+                };
+                said.encode(|out| (Lane::CONTROL, machine.handle_kept_sums(id, offset, &sums, out)));
+            }
             Command::Rewind { id, to } => {
                 self.runs.retain(|key, _| key.1 != id);
                 let open = self.open.get_mut(&id).expect("what is rewound is open");
@@ -312,7 +341,11 @@ impl Join {
         let Some(open) = self.open.get(&id) else { return };
         let (0, Some((size, expected))) = (open.writes, open.end) else { return };
         let open = self.open.remove(&id).expect("just looked");
-        if self.integrity == Integrity::None || open.fold.finish(size) == Ok(expected) {
+        let matched = match open.kept {
+            Some(checksum) => checksum == expected,
+            None => self.integrity == Integrity::None || open.fold.finish(size) == Ok(expected),
+        };
+        if matched {
             self.lander().push(SinkOp::Finish { id, item: open.item, size, checksum: expected });
         } else {
             self.lander().push(SinkOp::Discard { id });
@@ -331,11 +364,15 @@ impl Join {
         self.writes -= 1;
         let current = self.open.get_mut(&id).filter(|open| open.file == Some(file));
         // A chunk of an attempt that failed goes into a file that is gone.
-        let failed = io.random.one_in(io.rates.write_errors) || io.disk.write(file, offset, piece).is_err();
+        let failed = io.random.one_in(io.rates.write_errors);
+        let full = !failed && io.disk.write(file, offset, piece).is_err();
         machine.handle_work(1, io.now);
         if let Some(open) = current {
-            if failed {
+            if full {
                 return said.fail(machine, Reason::NoSpace, Phase::Stream);
+            }
+            if failed {
+                return self.lander().push(SinkOp::Doubt { id });
             }
             open.writes -= 1;
             self.finish_open(id, machine, io);
@@ -353,6 +390,7 @@ impl Join {
     /// Begins what the landing machines are asked for, and hands on what they say.
     pub(crate) fn pump(&mut self, machine: &mut Machine, said: &mut Said, io: &mut Io<'_>) -> bool {
         let mut moved = false;
+        self.checkpoint();
         for task in 0..self.tasks.len() {
             let mut reports = std::mem::take(&mut self.reports);
             self.tasks[task].lander.pump(&mut reports, io);
@@ -379,12 +417,7 @@ impl Join {
                     machine.handle_work(1, io.now);
                 }
                 Report::Begun => machine.handle_begun(task, io.now),
-                Report::Opened { id, file } => {
-                    if let Some(open) = self.open.get_mut(&id) {
-                        open.file = Some(file);
-                        machine.handle_opened(id, io.now);
-                    }
-                }
+                Report::Opened { id, file, kept } => self.opened(id, file, kept, machine, io),
                 Report::Landed { id } => machine.handle_finished(id, true, io.now),
                 Report::DurableBefore { id } => {
                     // A checkpoint that ends when the next task has begun says nothing about that one.
@@ -411,6 +444,43 @@ impl Join {
             }
         }
         some
+    }
+
+    fn opened(&mut self, id: ItemId, file: Ino, kept: Option<Content>, machine: &mut Machine, io: &Io<'_>) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        open.file = Some(file);
+        let Some(content) = kept else { return machine.handle_opened(id, io.now) };
+        let len = content.len(open.item.as_wire().what.size().unwrap_or(0));
+        match content {
+            Content::Whole(checksum) => open.kept = Some(checksum),
+            Content::Part(prefix) => *open.fold = ItemFold::from_prefix(&prefix),
+        }
+        open.told = len;
+        self.kept += 1;
+        machine.handle_kept(id, len, io.now);
+    }
+
+    /// What has come and is written of open items, as far as the journal was not told.
+    fn parts(&mut self) -> Vec<(ItemId, Prefix)> {
+        let part = |(id, open): (&ItemId, &mut Open)| {
+            let prefix = open.fold.prefix().filter(|_| open.writes == 0 && open.kept.is_none())?;
+            let more = prefix.offset() > open.told && open.file.is_some();
+            open.told = open.told.max(prefix.offset());
+            more.then_some((*id, prefix))
+        };
+        self.open.iter_mut().filter_map(part).collect()
+    }
+
+    /// Has the journal's checkpoint go on, when there is something to claim.
+    fn checkpoint(&mut self) {
+        let ready = |open: &Open| {
+            open.writes == 0 && open.kept.is_none() && open.file.is_some() && open.fold.frontier() > open.told
+        };
+        let some = self.open.values().any(ready);
+        if self.lander().wants_journal(some) {
+            let parts = self.parts();
+            self.lander().push(SinkOp::Journal { parts });
+        }
     }
 
     /// The plan installs.

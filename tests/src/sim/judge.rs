@@ -6,10 +6,14 @@
 //! - Without faults everything succeeds at the first attempt.
 //! - Nobody breaks the protocol, unless bits were flipped; memory stays bounded.
 
+use std::rc::Rc;
+
 use longhaul_core::id::ItemId;
 use longhaul_state::item::What;
+use longhaul_state::landing::journal::Content as Kept;
 
 use super::disk::{Disk, Ino, Kind, View};
+use super::extents::Extents;
 use super::state::{Entry, State};
 
 /// Whether the tree at `root` is `state`, to the last attribute; if not, what is different.
@@ -96,6 +100,22 @@ pub(crate) fn assert_holds(disk: &Disk, root: Ino, view: View, state: &State, st
     }
 }
 
+/// What is gone on with is what is offered.
+pub(crate) fn assert_kept(disk: &Disk, file: Ino, entry: &Entry, kept: &Kept) {
+    let len = kept.len(entry.content.size);
+    let (extents, _) = disk.content(file, View::Cache);
+    let mut there = extents.clone();
+    there.truncate(len);
+    let mut expected = Extents::default();
+    for &(offset, extent) in &entry.content.extents {
+        if offset < len {
+            let piece = entry.content.read(offset, extent.min(len - offset)).expect("an extent");
+            expected.write(offset, piece);
+        }
+    }
+    assert_eq!(there, expected, "{}: what was kept is not what is offered", entry.item.name);
+}
+
 /// A power cut can't take the items before `before` any more.
 pub(crate) fn assert_durable_before(disk: &Disk, root: Ino, state: &State, before: ItemId) {
     for entry in &state.items[..before.0 as usize] {
@@ -124,19 +144,35 @@ pub(crate) fn assert_published(disk: &Disk, destination: &[u8], state: &State) {
     }
 }
 
-/// The destination is the new state, or the old one (or nothing, where nothing was).
-pub(crate) fn assert_whole(disk: &Disk, destination: &[u8], new: &State, old: Option<&State>) {
+/// The destination is the new state, or an earlier one (or nothing, where nothing was).
+pub(crate) fn assert_whole(
+    disk: &Disk,
+    destination: &[u8],
+    new: &State,
+    earlier: &[Rc<State>],
+    may_be_absent: bool,
+) {
     let Some(found) = disk.look_up(Disk::PARENT, destination, View::Cache) else {
-        assert!(old.is_none(), "the old state is gone, and nothing is in its place");
+        assert!(may_be_absent, "the old state is gone, and nothing is in its place");
         return;
     };
-    let is = |state: &State| compare(disk, found, View::Cache, state, false);
+    // A state is moved with the right to write, which it loses a moment later.
+    let is = |state: &State| compare(disk, found, View::Cache, state, true);
     if let Err(what) = is(new) {
-        // A state is moved with the right to write, which it loses a moment later.
-        let settling = compare(disk, found, View::Cache, new, true).is_ok();
-        let kept = old.is_some_and(|old| is(old).is_ok());
-        assert!(kept || settling, "the destination is neither the old state nor the new one: {what}");
+        let kept = earlier.iter().any(|state| is(state).is_ok());
+        assert!(kept, "the destination is neither an old state nor the new one: {what}");
     }
+}
+
+/// The destination is one of these states, and a power cut can't take it any more.
+pub(crate) fn assert_durable_whole<'a>(
+    disk: &Disk,
+    destination: &[u8],
+    mut states: impl Iterator<Item = &'a Rc<State>>,
+) {
+    let found = disk.look_up(Disk::PARENT, destination, View::Disk).expect("what is seen through is durable");
+    let same = |state: &Rc<State>| compare(disk, found, View::Disk, state, false).is_ok();
+    assert!(states.any(same), "what was seen through is no state, or a power cut would take it");
 }
 
 /// Puts a state at a destination, durably: what was there before.

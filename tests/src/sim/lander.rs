@@ -5,16 +5,18 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use longhaul_core::id::ItemId;
-use longhaul_core::integrity::{Checksum, Integrity, Root};
+use longhaul_core::integrity::{Checksum, Integrity, Prefix, Root};
 use longhaul_state::item::Item;
+use longhaul_state::landing::journal::{Agreed, Content};
 use longhaul_state::landing::{FileOp, Landing, LandingOptions, LandingState, OpId};
 use longhaul_state::root::RootBuilder;
-use longhaul_state::sink::{SinkError, SinkErrorKind};
+use longhaul_state::sink::{SinkError, SinkErrorKind, WRITE};
 use longhaul_state::source::Survey;
 
+use super::agenda::Event;
 use super::case::Case;
 use super::content::Piece;
-use super::disk::{Disk, Ino, View};
+use super::disk::{Disk, EIO, Ino, View};
 use super::executor::{Errors, Executor};
 use super::judge;
 use super::member::{Io, Job};
@@ -26,6 +28,11 @@ pub(crate) enum SinkOp {
     Begin {
         survey: Survey,
         integrity: Integrity,
+    },
+    /// From what an earlier process left; else as the next.
+    Reopen {
+        id: ItemId,
+        item: Item,
     },
     Open {
         id: ItemId,
@@ -44,10 +51,24 @@ pub(crate) enum SinkOp {
         size: u64,
         checksum: Checksum,
     },
+    /// What was finished or put last is vouched for.
+    Claim {
+        item: Item,
+        size: u64,
+        checksum: Checksum,
+    },
     Discard {
         id: ItemId,
     },
+    /// A write failed: nothing of the item is gone on with.
+    Doubt {
+        id: ItemId,
+    },
     SumUp,
+    /// Goes on with the journal's checkpoint, with the first bytes of open items.
+    Journal {
+        parts: Vec<(ItemId, Prefix)>,
+    },
     /// Makes durable what came so far, in the middle of everything.
     Checkpoint,
     Sync,
@@ -63,6 +84,7 @@ pub(crate) enum Report {
     Opened {
         id: ItemId,
         file: Ino,
+        kept: Option<Content>,
     },
     Landed {
         id: ItemId,
@@ -83,6 +105,15 @@ pub(crate) enum Report {
     Failed(SinkError),
 }
 
+/// What a landing must know of the host that it is on.
+pub(crate) struct Host<'a> {
+    pub(crate) disk: &'a Disk,
+    /// Who the process is among those who want locks.
+    pub(crate) holder: u64,
+    /// Its process is of a version that knows no journal of today's.
+    pub(crate) is_older: bool,
+}
+
 pub(crate) struct Lander {
     /// Which of the session's tasks this is.
     task: usize,
@@ -101,6 +132,13 @@ pub(crate) struct Lander {
     claim: u32,
     /// After so many items there is a checkpoint; 0: none.
     checkpoint_every: u64,
+    /// After so many items the journal's checkpoint goes on; 0: there is no journal.
+    journal_every: u64,
+    /// Items since.
+    unclaimed: u64,
+    /// An earlier process has left a journal.
+    holds: bool,
+    integrity: Integrity,
 }
 
 impl Lander {
@@ -109,12 +147,20 @@ impl Lander {
         case: &Case,
         expected: Rc<State>,
         task: usize,
-        holder: u64,
+        host: &Host<'_>,
     ) -> Self {
+        let options = LandingOptions {
+            replace: case.replace,
+            resume: case.journal_every > 0,
+            ..LandingOptions::default()
+        };
+        let mut executor = Executor::new(destination, host.holder);
+        executor.journal.is_older = host.is_older;
         Self {
             task,
-            landing: Landing::new(LandingOptions { replace: case.replace, ..LandingOptions::default() }),
-            executor: Executor::new(destination, holder),
+            landing: Landing::new(options),
+            holds: case.journal_every > 0 && executor.has_journal(host.disk),
+            executor,
             root: RootBuilder::new(Integrity::None),
             queue: VecDeque::new(),
             at: None,
@@ -124,7 +170,23 @@ impl Lander {
             landed: (0, BTreeSet::new()),
             claim: 0,
             checkpoint_every: case.checkpoint_every,
+            journal_every: case.journal_every,
+            unclaimed: 0,
+            integrity: Integrity::None,
         }
+    }
+
+    /// Whether each item must be asked for before its content is sent.
+    pub(crate) const fn holds(&self) -> bool {
+        self.holds
+    }
+
+    /// Whether the journal's checkpoint is to go on; `parts`: there are first bytes of open items to claim.
+    pub(crate) fn wants_journal(&self, parts: bool) -> bool {
+        let at_it = |op: &SinkOp| matches!(op, SinkOp::Journal { .. } | SinkOp::Sync | SinkOp::Abort);
+        let open = self.landing.state() == LandingState::Receiving;
+        let some = parts || self.unclaimed >= self.journal_every || self.landing.has_unmarked();
+        self.journal_every > 0 && open && some && !self.queue.iter().chain(&self.at).any(at_it)
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -163,6 +225,11 @@ impl Lander {
 
     /// The operation in flight is done.
     pub(crate) fn done(&mut self, reports: &mut Vec<Report>, io: &mut Io<'_>) {
+        if io.random.one_in(io.rates.deaths) {
+            let (host, incarnation) = (io.host, io.incarnation);
+            let power = io.random.one_in(2);
+            return io.agenda.after(0, Event::Die { host, incarnation, power });
+        }
         let Some((id, op)) = self.in_flight.take() else { return };
         let payload = match &self.at {
             Some(SinkOp::Put { pieces, .. }) => &pieces[..],
@@ -183,7 +250,17 @@ impl Lander {
         match op {
             SinkOp::Begin { survey, integrity } => {
                 self.root = RootBuilder::new(*integrity);
-                self.landing.begin(survey);
+                self.integrity = *integrity;
+                // A small state has no journal: here every state has one, if any has.
+                let bytes = survey.bytes.filter(|_| self.journal_every == 0);
+                self.landing.begin(&Survey { bytes, ..*survey });
+            }
+            SinkOp::Reopen { id, item } => self.landing.reopen(*id, item, self.integrity),
+            SinkOp::Claim { item, size, checksum } => self.landing.claim(item, *size, checksum),
+            SinkOp::Doubt { id } => self.landing.doubt(*id),
+            SinkOp::Journal { parts } => {
+                self.unclaimed = 0;
+                self.landing.checkpoint(parts);
             }
             SinkOp::Open { id, item } => self.landing.open(*id, item),
             SinkOp::Finish { id, size, .. } => self.landing.finish(*id, *size),
@@ -214,12 +291,23 @@ impl Lander {
         }
         match op {
             SinkOp::Begin { .. } => reports.push(Report::Begun),
+            SinkOp::Reopen { id, item } => match self.landing.adopted() {
+                Some(content) => {
+                    let file = self.executor.file(id).expect("a file that was taken over is open");
+                    judge::assert_kept(io.disk, file, &self.expected.items[id.0 as usize], &content);
+                    reports.push(Report::Opened { id, file, kept: Some(content) });
+                }
+                None => self.queue.push_front(SinkOp::Open { id, item }),
+            },
             SinkOp::Open { id, .. } => {
                 let file = self.executor.file(id).expect("a file that was created is open");
-                reports.push(Report::Opened { id, file });
+                reports.push(Report::Opened { id, file, kept: None });
             }
             SinkOp::Finish { id, item, size, checksum } | SinkOp::Put { id, item, size, checksum, .. } => {
                 let added = self.root.add(id, &item, size, &checksum);
+                if self.journal_every > 0 {
+                    self.queue.push_front(SinkOp::Claim { item: item.clone(), size, checksum });
+                }
                 reports.push(match added {
                     Ok(()) => {
                         self.note_landed(id);
@@ -239,6 +327,8 @@ impl Lander {
             }
             SinkOp::Sync => {
                 self.assert_durable(io.disk);
+                let ((items, bytes), root) = (self.root.totals(), self.root.finish());
+                self.landing.agreed(Agreed { items, bytes, root });
                 reports.push(Report::Synced);
             }
             SinkOp::Publish => {
@@ -247,11 +337,21 @@ impl Lander {
                 reports.push(Report::Published);
             }
             SinkOp::Abort => self.executor.close(io.locks),
-            SinkOp::Discard { .. } | SinkOp::CleanUp | SinkOp::SumUp => {}
+            SinkOp::Doubt { id } => {
+                let name = self.expected.items[id.0 as usize].item.name.clone();
+                let error = std::io::Error::from_raw_os_error(EIO);
+                reports.push(Report::Failed(SinkError::io(name, WRITE, error)));
+            }
+            SinkOp::Discard { .. }
+            | SinkOp::CleanUp
+            | SinkOp::SumUp
+            | SinkOp::Claim { .. }
+            | SinkOp::Journal { .. } => {}
         }
     }
 
     fn note_landed(&mut self, id: ItemId) {
+        self.unclaimed += 1;
         let (next, ahead) = &mut self.landed;
         ahead.insert(id);
         while ahead.remove(&ItemId(*next)) {
@@ -288,6 +388,9 @@ const fn matters(op: &FileOp) -> bool {
             | FileOp::SyncTree
             | FileOp::SyncStaging
             | FileOp::SyncParent
+            | FileOp::PollSync
+            | FileOp::Mark { .. }
+            | FileOp::RecordReady { .. }
             | FileOp::Publish { .. }
     )
 }

@@ -19,6 +19,7 @@ use super::executor::Locks;
 use super::faults::Rates;
 use super::inbox::Inbox;
 use super::join::Join;
+use super::lander::Host;
 use super::network::{Network, Segment};
 use super::provide::Provide;
 use super::session::{Session, Setup};
@@ -77,6 +78,8 @@ pub(crate) struct Io<'a> {
     pub(crate) clock: &'a Clock,
     pub(crate) scratch: &'a mut [u8; FRAME_MAX],
     pub(crate) rates: Rates,
+    /// The process is of a version that knows no journal of today's.
+    pub(crate) is_older: bool,
     pub(crate) host: usize,
     pub(crate) incarnation: u64,
     /// Which of the member's sessions is at work.
@@ -149,6 +152,9 @@ impl Member {
             if dials { (of.listener, &of.gives, &of.takes) } else { (of.dialler, &of.takes, &of.gives) };
         let mut name = random_id(io.random);
         name[0] = number as u8;
+        let holder = io.incarnation << 32 | io.session as u64;
+        let host = Host { disk: io.disk, holder, is_older: io.is_older };
+        let join = (!takes.is_empty()).then(|| Join::new(&self.case, takes, &self.states, &host));
         let config = Config {
             roles: Roles { provides: !gives.is_empty(), joins: !takes.is_empty() },
             requests: takes.len() as u16,
@@ -165,7 +171,7 @@ impl Member {
             integrity: self.case.integrity,
             lanes: self.case.lanes,
             chunk: self.case.chunk,
-            fresh: true,
+            fresh: !join.as_ref().is_some_and(Join::holds),
             read_depth: self.case.reads,
             max_retries: 3,
             stall_timeout: STALL,
@@ -173,14 +179,13 @@ impl Member {
             seed: io.random.next(),
         };
         let states = gives.iter().map(|transfer| Rc::clone(&self.states[*transfer])).collect();
-        let holder = io.incarnation << 32 | io.session as u64;
         Setup {
             config,
             number,
             plan,
             peer,
             provide: config.roles.provides.then(|| Provide::new(states, self.case.integrity)),
-            join: config.roles.joins.then(|| Join::new(&self.case, takes, &self.states, holder)),
+            join,
         }
     }
 

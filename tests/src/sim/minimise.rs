@@ -47,6 +47,7 @@ fn smaller(case: &Case) -> Vec<Case> {
     propose(&|case| case.rates.read_errors = 0);
     propose(&|case| case.rates.write_errors = 0);
     propose(&|case| case.rates.sync_errors = 0);
+    propose(&|case| case.rates.deaths = 0);
     if case.transfers.len() > 1 {
         for n in 0..case.transfers.len() {
             propose(&|case| {
@@ -68,6 +69,7 @@ fn smaller(case: &Case) -> Vec<Case> {
     propose(&|case| case.reads = 1);
     propose(&|case| case.old = false);
     propose(&|case| case.checkpoint_every = 0);
+    propose(&|case| case.journal_every = 0);
     propose(&|case| {
         // From none to some checksum would be no smaller.
         if case.integrity == Integrity::Blake3 {

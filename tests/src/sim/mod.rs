@@ -17,6 +17,7 @@
 //! cost. One seed, one history: two runs have the same trace.
 
 mod agenda;
+mod bytes;
 mod case;
 mod clock;
 mod content;
@@ -27,12 +28,14 @@ mod faults;
 mod inbox;
 mod join;
 mod judge;
+mod keeping;
 mod lander;
 mod member;
 mod minimise;
 mod network;
 mod provide;
 mod random;
+mod recovery;
 mod scenario;
 mod session;
 mod soak;
@@ -40,7 +43,6 @@ mod state;
 mod trace;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 pub use case::Case;
@@ -49,6 +51,10 @@ pub use random::Random;
 pub use scenario::{parse as parse_scenario, parse_all as parse_scenarios};
 pub use soak::{Soaked, soak};
 
+pub(crate) use random::mix;
+pub(crate) use trace::Trace;
+
+use crate::seeds::caught;
 use world::World;
 
 const STALL: Duration = Duration::from_secs(30);
@@ -65,6 +71,10 @@ pub struct Outcome {
     pub resumed: u64,
     /// Data lanes that died alone, each side counted.
     pub lanes_lost: u64,
+    /// Items that an earlier process had left, in part or whole.
+    pub kept: u64,
+    /// States that were seen through for a process that was gone.
+    pub recovered: u64,
     /// Sessions that ended without knowing the joiner's verdict.
     pub unconfirmed: u64,
     /// Sessions that failed, each side counted.
@@ -82,8 +92,5 @@ pub struct Outcome {
 /// # Errors
 /// What broke, if something did.
 pub fn run(case: &Case, aloud: bool) -> Result<Outcome, String> {
-    catch_unwind(AssertUnwindSafe(|| World::new(case, aloud).run())).map_err(|panic| {
-        let words = panic.downcast_ref::<String>().cloned();
-        words.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
-    })
+    caught(|| World::new(case, aloud).run())
 }

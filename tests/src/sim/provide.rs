@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use longhaul_core::id::{ItemId, Lane, SnapshotId, TaskId};
-use longhaul_core::integrity::{Checksum, Integrity, ItemFold, RUN_LEN, RunHasher};
+use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Prefix, RUN_LEN, RunHasher};
 use longhaul_core::session::{Command, Payload, ReadPiece, Totals};
 use longhaul_core::wire::FRAME_MAX;
 use longhaul_state::item::What;
@@ -126,6 +126,22 @@ impl Provide {
                 machine.handle_root(side, task, (items, bytes, builder.finish()), io.now);
             }
             other => panic!("{other:?} at a provider"),
+        }
+    }
+
+    /// The joiner says that it has kept the first bytes of an item, or all of it.
+    pub(crate) fn kept(&mut self, id: ItemId, offset: u64, integrity: Integrity, sums: &[u8]) {
+        let size = self.states[self.task].items[id.0 as usize].content.size;
+        let reading = self.reading(id);
+        if reading.closed.is_some() || reading.fold.frontier() >= offset {
+            return;
+        }
+        if offset == size {
+            let checksum = Checksum::from_sums(integrity, sums).expect("a joiner says what it has");
+            reading.closed = Some((size, checksum));
+        } else {
+            let prefix = Prefix::new(integrity, offset, sums).expect("a joiner says what it has");
+            reading.fold = ItemFold::from_prefix(&prefix);
         }
     }
 

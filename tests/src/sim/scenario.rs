@@ -19,6 +19,7 @@
 //! | `latency TIME`, `bandwidth SIZE` | the longest delay of a packet; bytes a second and connection | 2ms, 1g |
 //! | `flips one in N` | a delivery has a flipped bit | never |
 //! | `read errors one in N`, `write errors ...`, `sync errors ...` | a call of that kind fails | never |
+//! | `deaths one in N` | a joiner's process is killed, or its power goes, before a step of a landing | never |
 //! | `cut A-B lane N at TIME` | that connection of each session between the two breaks | |
 //! | `block A->B at TIME for TIME` | nothing gets from A to B | |
 //! | `kill A at TIME for TIME` | the process is killed, and starts again after that time | |
@@ -26,12 +27,18 @@
 //! | `sleep A at TIME for TIME` | the process is stopped; time goes on | |
 //! | `leap A at TIME by TIME` | the clock leaps forward | |
 //! | `freeze A at TIME for TIME` | the clock stands still | |
+//! | `change at TIME for TIME` | all processes are killed, and start again after that time; what they give has changed meanwhile | |
+//! | `snapshot A at TIME` | the disk is remembered, as a power cut would leave it | |
+//! | `rollback A at TIME for TIME` | the disk is what was remembered last, or what it began with; all processes start again after that time | |
+//! | `older A at TIME for TIME` | the process is killed, and one that knows no journal of today's takes its place for that time | |
 //! | `calm at TIME` | faults stop: errors, flips, blocks; what follows must succeed | 2s |
 //! | `expect published`, `expect fails REASON` | how it ends; what fails is not tried again | `published` |
 //! | `attempts N` | no more plans than that are begun | any |
 //! | `resumes N`, `loses N lanes` | at least so many connections are replaced, data lanes die alone | any |
+//! | `keeps N`, `recovers N` | at least so many items are gone on with, states seen through for a process that is gone | any |
 //! | `no resume` | a lost connection fails its session | it goes on |
 //! | `checkpoint every N` | after N items a joiner makes durable what it has | only at the end |
+//! | `journal every N` | a joiner keeps a journal, brought up to date after N items; a process that starts again goes on from it | none |
 //! | `seed N` | of what is left to chance | 1 |
 //!
 //! Times are whole numbers of `ns`, `us`, `ms` or `s`; sizes may end with `k`, `m` or `g` (powers of 1024).
@@ -47,6 +54,7 @@ use super::case::{Case, Expected, Give};
 use super::faults::{Fault, Timed};
 use super::member::SESSIONS;
 use super::session::LANES;
+use crate::seeds;
 
 const TIMES: [(&str, u64); 4] = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000), ("ns", 1)];
 const SIZES: [(&str, u64); 3] = [("g", 1 << 30), ("m", 1 << 20), ("k", 1 << 10)];
@@ -59,11 +67,7 @@ const INTEGRITIES: [Integrity; 3] = [Integrity::None, Integrity::Crc32c, Integri
 /// # Errors
 /// The first line that is no case, and why.
 pub fn parse_all(text: &str) -> Result<Vec<(usize, Case)>, String> {
-    let lines = text.lines().enumerate().map(|(n, line)| (n + 1, line.trim()));
-    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|(n, line)| parse(line).map(|case| (n, case)).map_err(|why| format!("line {n}: {why}")))
-        .collect()
+    seeds::parse_all(text, parse)
 }
 
 /// The case that a line writes down.
@@ -156,12 +160,17 @@ impl<'a> Words<'a> {
                 self.word("every")?;
                 case.checkpoint_every = self.number()?;
             }
+            "journal" => {
+                self.word("every")?;
+                case.journal_every = self.number()?;
+            }
             "latency" => case.wires.latency = self.time()?,
             "bandwidth" => case.wires.bandwidth = self.size()?,
             "flips" => case.rates.flips = self.one_in()?,
             "read" => case.rates.read_errors = self.errors()?,
             "write" => case.rates.write_errors = self.errors()?,
             "sync" => case.rates.sync_errors = self.errors()?,
+            "deaths" => case.rates.deaths = self.one_in()?,
             "calm" => {
                 self.word("at")?;
                 case.calm = self.time()?;
@@ -172,6 +181,8 @@ impl<'a> Words<'a> {
                 case.loses = self.number()?;
                 self.word("lanes")?;
             }
+            "keeps" => case.keeps = self.number()?,
+            "recovers" => case.recovers = self.number()?,
             "expect" => case.expected = self.expected()?,
             fault => {
                 let timed = self.fault(fault)?;
@@ -182,7 +193,10 @@ impl<'a> Words<'a> {
     }
 
     fn fault(&mut self, kind: &str) -> Result<Timed, String> {
-        let known = ["cut", "block", "kill", "crash", "sleep", "leap", "freeze"];
+        let known = [
+            "cut", "block", "kill", "crash", "sleep", "leap", "freeze", "change", "snapshot", "rollback",
+            "older",
+        ];
         if !known.contains(&kind) {
             return Err(self.wrong("a clause of the scenario language", kind));
         }
@@ -193,9 +207,16 @@ impl<'a> Words<'a> {
             self.word("at")?;
             return Ok(Timed { at: self.time()?, fault: Fault::Cut { between, lane } });
         }
-        let hosts = if kind == "block" { self.pair("->")? } else { (self.number()? as usize, 0) };
+        let hosts = match kind {
+            "block" => self.pair("->")?,
+            "change" => (0, 0),
+            _ => (self.number()? as usize, 0),
+        };
         self.word("at")?;
         let at = self.time()?;
+        if kind == "snapshot" {
+            return Ok(Timed { at, fault: Fault::Snapshot { host: hosts.0 } });
+        }
         self.word(if kind == "leap" { "by" } else { "for" })?;
         let nanos = self.time()?;
         let host = hosts.0;
@@ -205,6 +226,9 @@ impl<'a> Words<'a> {
             "crash" => Fault::Crash { host, nanos },
             "sleep" => Fault::Sleep { host, nanos },
             "leap" => Fault::Leap { host, nanos },
+            "change" => Fault::Change { nanos },
+            "rollback" => Fault::RollBack { host, nanos },
+            "older" => Fault::Older { host, nanos },
             _ => Fault::Freeze { host, nanos },
         };
         Ok(Timed { at, fault })
@@ -304,6 +328,10 @@ impl fmt::Display for Timed {
             Fault::Sleep { host, nanos } => write!(f, "sleep {host} at {at} for {}", time(nanos)),
             Fault::Leap { host, nanos } => write!(f, "leap {host} at {at} by {}", time(nanos)),
             Fault::Freeze { host, nanos } => write!(f, "freeze {host} at {at} for {}", time(nanos)),
+            Fault::Change { nanos } => write!(f, "change at {at} for {}", time(nanos)),
+            Fault::Snapshot { host } => write!(f, "snapshot {host} at {at}"),
+            Fault::RollBack { host, nanos } => write!(f, "rollback {host} at {at} for {}", time(nanos)),
+            Fault::Older { host, nanos } => write!(f, "older {host} at {at} for {}", time(nanos)),
         }
     }
 }
@@ -338,6 +366,7 @@ impl fmt::Display for Case {
         say(!self.replace, "no replace".into());
         say(!self.resume, "no resume".into());
         say(self.checkpoint_every > 0, format!("checkpoint every {}", self.checkpoint_every));
+        say(self.journal_every > 0, format!("journal every {}", self.journal_every));
         say(self.wires.latency != usual.wires.latency, format!("latency {}", time(self.wires.latency)));
         say(
             self.wires.bandwidth != usual.wires.bandwidth,
@@ -348,6 +377,7 @@ impl fmt::Display for Case {
             ("read errors", self.rates.read_errors),
             ("write errors", self.rates.write_errors),
             ("sync errors", self.rates.sync_errors),
+            ("deaths", self.rates.deaths),
         ] {
             say(rate > 0, format!("{what} one in {rate}"));
         }
@@ -358,6 +388,8 @@ impl fmt::Display for Case {
         say(self.attempts.is_some(), format!("attempts {}", self.attempts.unwrap_or_default()));
         say(self.resumes > 0, format!("resumes {}", self.resumes));
         say(self.loses > 0, format!("loses {} lanes", self.loses));
+        say(self.keeps > 0, format!("keeps {}", self.keeps));
+        say(self.recovers > 0, format!("recovers {}", self.recovers));
         match self.expected {
             Expected::Published => say(true, "expect published".into()),
             Expected::Fails(reason) => say(true, format!("expect fails {reason}")),

@@ -315,6 +315,11 @@ impl Session {
         let Some(machine) = &mut self.machine else { return };
         io.trace.say(io.agenda.now(), || format!("host {}: {} {lane} {frame:?}", io.host, io.session));
         machine.handle_frame(lane, task, &frame, io.now);
+        if let (Some(provide), Frame::Kept { id, offset, integrity, sums }, false) =
+            (&mut self.setup.provide, &frame, machine.is_over())
+        {
+            provide.kept(*id, *offset, *integrity, sums);
+        }
         if let Some(join) = &mut self.setup.join {
             join.frame((lane, task), &frame, inbound.payload, machine, io);
         }
@@ -563,6 +568,7 @@ impl Session {
             retries: self.retries,
             resumed: self.resumed,
             lanes_lost: self.lanes_lost,
+            kept: self.setup.join.as_ref().map_or(0, |join| join.kept),
             held: self.held,
         }
     }

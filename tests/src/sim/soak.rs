@@ -1,14 +1,9 @@
 //! Runs seeds for a time, on some cores.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Case, Outcome, run};
-
-/// One seed in so many runs twice: its two traces must be equal.
-const TWICE: u64 = 16;
+use crate::seeds::sweep;
 
 /// What a soak did.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +16,10 @@ pub struct Soaked {
     pub resumed: u64,
     /// Data lanes that died alone.
     pub lanes_lost: u64,
+    /// Items that an earlier process had left, in part or whole.
+    pub kept: u64,
+    /// States that were seen through for a process that was gone.
+    pub recovered: u64,
     /// Sessions that ended without knowing the joiner's verdict.
     pub unconfirmed: u64,
     /// Plans begun.
@@ -40,40 +39,10 @@ pub struct Soaked {
 /// Runs the seeds from `from` on, until `time` is over, `most` seeds have run, or one broke something.
 #[must_use]
 pub fn soak(from: u64, most: u64, time: Duration, cores: usize) -> Soaked {
-    let start = Instant::now();
-    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let soaked = Mutex::new(Soaked::default());
-    thread::scope(|scope| {
-        for _ in 0..cores.max(1) {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) && start.elapsed() < time {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= most {
-                        break;
-                    }
-                    let seed = from.wrapping_add(n);
-                    let result = run_seed(seed);
-                    let mut soaked = soaked.lock().unwrap_or_else(PoisonError::into_inner);
-                    soaked.add(seed, result);
-                    if soaked.broken.is_some() {
-                        stop.store(true, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    let mut soaked = soaked.into_inner().unwrap_or_else(PoisonError::into_inner);
-    soaked.elapsed = start.elapsed();
+    let mut soaked = Soaked::default();
+    let run = |seed| run(&Case::draw(seed), false);
+    soaked.elapsed = sweep(from, most, time, cores, run, |seed, result| soaked.add(seed, result));
     soaked
-}
-
-fn run_seed(seed: u64) -> Result<Outcome, String> {
-    let case = Case::draw(seed);
-    let outcome = run(&case, false)?;
-    if seed.is_multiple_of(TWICE) && run(&case, false)? != outcome {
-        return Err("two runs of it went differently".into());
-    }
-    Ok(outcome)
 }
 
 impl Soaked {
@@ -84,6 +53,8 @@ impl Soaked {
                 self.retries += outcome.retries;
                 self.resumed += outcome.resumed;
                 self.lanes_lost += outcome.lanes_lost;
+                self.kept += outcome.kept;
+                self.recovered += outcome.recovered;
                 self.unconfirmed += outcome.unconfirmed;
                 self.attempts += outcome.attempts;
                 self.failures += outcome.failures;

@@ -52,6 +52,26 @@ impl State {
         Self { shape: size.shape, items, bytes }
     }
 
+    /// The same items, some of them with other content.
+    pub(crate) fn changed(&self, integrity: Integrity, random: &mut Random) -> Self {
+        let mut drawing = Drawing { integrity, items: Vec::new(), random };
+        for Entry { item, content, checksum } in &self.items {
+            let small = matches!(item.what, What::File { sparse: false, .. }) && content.size < 1 << 20;
+            if small && drawing.random.one_in(3) {
+                let content = Content::whole(drawing.random.next(), drawing.size(false));
+                let What::File { linked, .. } = item.what else { unreachable!("just looked") };
+                let what = What::File { size: content.size, linked, sparse: false };
+                drawing.put(&String::from_utf8_lossy(item.name.as_bytes()), what, content);
+            } else {
+                let (item, content, checksum) = (item.clone(), content.clone(), *checksum);
+                drawing.items.push(Entry { item, content, checksum });
+            }
+        }
+        let items = drawing.items;
+        let bytes = items.iter().map(|entry| entry.content.size).sum();
+        Self { shape: self.shape, items, bytes }
+    }
+
     /// The sum of all items, as a provider makes it.
     pub(crate) fn root(&self, integrity: Integrity) -> RootBuilder {
         let mut builder = RootBuilder::new(integrity);
@@ -133,6 +153,10 @@ impl Drawing<'_> {
     }
 
     fn put(&mut self, name: &str, what: What, content: Content) {
+        // Some sources do not mark their content.
+        let is_marked = !content.key.is_multiple_of(8);
+        let mark = content.key.to_le_bytes();
+        let version = Version::new(if is_marked { &mark } else { b"" }).expect("a short mark");
         let item = Item {
             name: Name::new(name.as_bytes()).expect("a legal name"),
             mode: self.random.below(0o1000) as u16,
@@ -140,7 +164,7 @@ impl Drawing<'_> {
                 seconds: self.random.next().cast_signed() >> 30,
                 nanos: self.random.below(1_000_000_000) as u32,
             },
-            version: Version::default(),
+            version,
             what,
         };
         let has_content = item.as_wire().what.has_content();

@@ -16,6 +16,7 @@ use super::faults::{Fault, Rates};
 use super::judge;
 use super::member::{Io, Member};
 use super::network::{Delivery, Network};
+use super::recovery::{self, Ground, Recovered};
 use super::session::Session;
 use super::state::{Size, State};
 use super::trace::Trace;
@@ -35,6 +36,8 @@ pub(crate) struct Ended {
     pub(crate) retries: u64,
     pub(crate) resumed: u64,
     pub(crate) lanes_lost: u64,
+    /// Items that an earlier process had left, in part or whole.
+    pub(crate) kept: u64,
     /// The most bytes that it ever held.
     pub(crate) held: u64,
 }
@@ -47,6 +50,8 @@ const PATIENCE: u64 = 600_000_000_000;
 const LOOK: u64 = 5_000_000_000;
 /// Bytes that a session may hold at most: its lanes' windows, its reads, the window of small items.
 const HELD: u64 = 24 << 20;
+/// How often a process is ended on one way through what an earlier one was about to publish.
+const RECOVERIES: u32 = 100;
 
 struct Host {
     disk: Disk,
@@ -61,6 +66,12 @@ struct Host {
     look: u64,
     /// Plans begun by processes that are gone.
     attempts: u64,
+    /// The disk as it was remembered last.
+    snapshot: Disk,
+    /// Processes that start until then are of an older version.
+    older_until: u64,
+    /// The process that runs is one.
+    is_older: bool,
 }
 
 pub(crate) struct World {
@@ -72,10 +83,15 @@ pub(crate) struct World {
     rates: Rates,
     hosts: Vec<Host>,
     states: Rc<Vec<Rc<State>>>,
-    old: Option<State>,
+    /// What a transfer's destination may hold beside the state.
+    earlier: Vec<Vec<Rc<State>>>,
+    /// Nothing may be at a transfer's destination.
+    may_be_absent: Vec<bool>,
     /// Somebody was told that this transfer's state is published.
     claimed: Vec<bool>,
     calm: bool,
+    /// States that were published for a process that is gone.
+    recovered: u64,
     /// What became of the sessions of processes that are gone.
     ended: Vec<Ended>,
     scratch: Box<[u8; FRAME_MAX]>,
@@ -87,12 +103,15 @@ impl World {
         let states = case.transfers.iter();
         let states = states.map(|_| Rc::new(State::draw(&case.size, case.integrity, &mut random))).collect();
         let small = Size { files: 2, big: 0, links: 0, ..case.size };
-        let old = case.old.then(|| State::draw(&small, case.integrity, &mut random));
+        let old = case.old.then(|| Rc::new(State::draw(&small, case.integrity, &mut random)));
         let mut hosts: Vec<Host> = (0..case.members).map(|_| Host::new()).collect();
         if let Some(old) = &old {
             for (n, give) in case.transfers.iter().enumerate() {
                 judge::plant(&mut hosts[give.joiner].disk, &Case::destination(n), old);
             }
+        }
+        for host in &mut hosts {
+            host.snapshot = host.disk.clone();
         }
         let mut agenda = Agenda::default();
         for host in 0..case.members {
@@ -112,9 +131,11 @@ impl World {
             rates: case.rates,
             hosts,
             states: Rc::new(states),
-            old,
+            earlier: vec![old.iter().map(Rc::clone).collect(); case.transfers.len()],
+            may_be_absent: vec![old.is_none(); case.transfers.len()],
             claimed: vec![false; case.transfers.len()],
             calm: false,
+            recovered: 0,
             ended: Vec::new(),
             scratch: Box::new([0; FRAME_MAX]),
             case: Rc::new(case.clone()),
@@ -169,6 +190,16 @@ impl World {
                 self.network.heal();
             }
             Event::Start { host } => self.start(host),
+            Event::Die { host, incarnation, power } => {
+                if self.hosts[host].incarnation == incarnation {
+                    self.end(host, power, 1_000_000);
+                }
+            }
+            Event::Upgrade { host } => {
+                if self.hosts[host].is_older {
+                    self.end(host, false, 1);
+                }
+            }
             Event::Operate { host } => self.operate(host),
             Event::Work { host, incarnation, session, job } => {
                 if self.hosts[host].incarnation != incarnation || self.hosts[host].member.is_none() {
@@ -201,6 +232,7 @@ impl World {
             clock: &place.clock,
             scratch: &mut self.scratch,
             rates: self.rates,
+            is_older: place.is_older,
             host,
             incarnation: place.incarnation,
             session: 0,
@@ -243,6 +275,9 @@ impl World {
         }
         place.incarnation += 1;
         place.look = 0;
+        place.is_older = place.older_until > self.agenda.now();
+        self.recover(host, &(0..self.case.transfers.len()).collect::<Vec<_>>());
+        let place = &mut self.hosts[host];
         place.member = Some(Member::new(&self.case, &self.states, &mut self.random));
         self.network.set_up(host, true);
         self.agenda.after(self.random.below(1000), Event::Operate { host });
@@ -260,6 +295,12 @@ impl World {
                 continue;
             }
             waits = true;
+            let sessions = self.case.sessions();
+            let takes = plan.iter().flat_map(|session| sessions[*session].takes.clone()).collect::<Vec<_>>();
+            if !member.is_busy(&plan) {
+                self.recover(host, &takes);
+            }
+            let Some(member) = &self.hosts[host].member else { return };
             let again = member.attempts() > 0 && matches!(self.case.expected, Expected::Fails(_));
             if !again && !member.is_busy(&plan) {
                 self.with(host, |member, io| member.run(&plan, io));
@@ -269,6 +310,42 @@ impl World {
             let look = &mut self.hosts[host].look;
             *look = (*look * 2).clamp(20_000_000, LOOK);
             self.agenda.after(*look, Event::Operate { host });
+        }
+    }
+
+    /// Sees through, at a joiner, what an earlier process was about to publish. The process is ended on the way
+    /// now and then, and starts again.
+    fn recover(&mut self, host: usize, transfers: &[usize]) {
+        if self.case.journal_every == 0 {
+            return;
+        }
+        for &transfer in transfers.iter().filter(|n| self.case.transfers[**n].joiner == host) {
+            let mut patience = RECOVERIES;
+            loop {
+                let place = &mut self.hosts[host];
+                let mut ground = Ground {
+                    disk: &mut place.disk,
+                    locks: &mut place.locks,
+                    random: &mut self.random,
+                    rates: self.rates,
+                    mortal: self.rates.deaths > 0 && place.member.is_none() && patience > 0,
+                    holder: u64::MAX,
+                    is_older: place.is_older,
+                    replace: self.case.replace,
+                };
+                let recovered = recovery::recover(&Case::destination(transfer), &mut ground);
+                patience -= u32::from(patience > 0);
+                if recovered == Recovered::Published {
+                    self.recovered += 1;
+                    let states = self.earlier[transfer].iter().chain([&self.states[transfer]]);
+                    let disk = &self.hosts[host].disk;
+                    judge::assert_durable_whole(disk, &Case::destination(transfer), states);
+                }
+                self.assert_destinations();
+                if recovered != Recovered::Ended {
+                    break;
+                }
+            }
         }
     }
 
@@ -307,11 +384,48 @@ impl World {
                 // Its timers are due earlier now.
                 self.with(host, Member::rearm);
             }
+            Fault::Change { nanos } => self.change(nanos),
+            Fault::Snapshot { host } => {
+                let mut disk = self.hosts[host].disk.clone();
+                disk.lose_power(&mut self.random);
+                self.hosts[host].snapshot = disk;
+            }
+            Fault::RollBack { host, nanos } => {
+                // Who heard of what was published before is gone too.
+                for host in 0..self.hosts.len() {
+                    self.end(host, false, nanos);
+                }
+                let place = &mut self.hosts[host];
+                place.disk = place.snapshot.clone();
+                for (n, _) in self.case.transfers.iter().enumerate().filter(|(_, give)| give.joiner == host) {
+                    self.claimed[n] = false;
+                    self.may_be_absent[n] = !self.case.old;
+                }
+            }
+            Fault::Older { host, nanos } => {
+                self.hosts[host].older_until = now + nanos;
+                self.agenda.at(now + nanos, Event::Upgrade { host });
+                self.end(host, false, 1);
+            }
             Fault::Freeze { host, nanos } => {
                 self.hosts[host].clock.freeze(now, nanos);
                 self.with(host, Member::rearm);
             }
         }
+    }
+
+    /// All processes end, and what they give is another state when they start again.
+    fn change(&mut self, nanos: u64) {
+        for host in 0..self.hosts.len() {
+            self.end(host, false, nanos);
+        }
+        let mut states = Vec::new();
+        for (n, state) in self.states.iter().enumerate() {
+            self.earlier[n].push(Rc::clone(state));
+            states.push(Rc::new(state.changed(self.case.integrity, &mut self.random)));
+            self.claimed[n] = false;
+        }
+        self.states = Rc::new(states);
     }
 
     /// A process ends without a word.
@@ -343,7 +457,7 @@ impl World {
         for (n, give) in self.case.transfers.iter().enumerate() {
             let disk = &self.hosts[give.joiner].disk;
             let (destination, state) = (Case::destination(n), &self.states[n]);
-            judge::assert_whole(disk, &destination, state, self.old.as_ref());
+            judge::assert_whole(disk, &destination, state, &self.earlier[n], self.may_be_absent[n]);
             if self.claimed[n] {
                 judge::assert_published(disk, &destination, state);
             }
@@ -358,7 +472,10 @@ impl World {
                 for transfer in pair.gives.iter().chain(&pair.takes) {
                     let is_joiner = self.case.transfers[*transfer].joiner == n;
                     let side = if is_joiner { Side::Joiner } else { Side::Provider };
-                    self.claimed[*transfer] |= session.claims(side);
+                    if session.claims(side) {
+                        self.claimed[*transfer] = true;
+                        self.may_be_absent[*transfer] = false;
+                    }
                 }
             }
         }
@@ -433,6 +550,10 @@ impl World {
             self.case.resumes
         );
         assert!(lost >= self.case.loses, "{lost} lanes died alone, not {}", self.case.loses);
+        let kept = self.ended.iter().map(|ended| ended.kept).sum::<u64>();
+        assert!(kept >= self.case.keeps, "{kept} items were gone on with, not {}", self.case.keeps);
+        let (recovered, wanted) = (self.recovered, self.case.recovers);
+        assert!(recovered >= wanted, "{recovered} states were seen through, not {wanted}");
         // What is published outlives everything.
         if self.case.expected == Expected::Published {
             for (n, give) in self.case.transfers.iter().enumerate() {
@@ -450,6 +571,8 @@ impl World {
             retries: sum(|ended| ended.retries),
             resumed: sum(|ended| ended.resumed),
             lanes_lost: sum(|ended| ended.lanes_lost),
+            kept,
+            recovered: self.recovered,
             unconfirmed: sum(|ended| ended.unconfirmed.into()),
             failures: failures.len() as u64,
             steps,
@@ -488,6 +611,9 @@ impl Host {
             down_until: 0,
             look: 0,
             attempts: 0,
+            snapshot: Disk::new(),
+            older_until: 0,
+            is_older: false,
         }
     }
 }

@@ -1,110 +1,64 @@
 //! The thread that writes a lane: takes bursts and writes each with as few system calls as it can.
 
-use std::io::IoSlice;
-use std::ops::Range;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::io::{self, IoSlice, Write};
+use std::net::TcpStream;
 
-use super::{BURSTS, Port};
-use crate::bytes::Bytes;
-use crate::driver::{Message, Queue};
-use crate::stream::{WriteHalf, write_all_vectored};
-use crate::threads::Threads;
-
-/// Frames and payloads to be written one after another.
-#[derive(Debug, Default)]
-pub(crate) struct Burst {
-    control: Vec<u8>,
-    segments: Vec<Segment>,
-    len: usize,
-}
-
-#[derive(Debug)]
-enum Segment {
-    Control(Range<usize>),
-    Payload(Bytes),
-}
+use longhaul_transport::{Burst, Connection, Receiver, Reporter};
 
 /// Slices that one system call takes (`IOV_MAX` is 1024 on Linux).
 const SLICES: usize = 512;
-/// What a burst that comes back keeps of its memory for control frames, in bytes.
-const KEPT: usize = 64 << 10;
 
-impl Burst {
-    /// Bytes in it.
-    pub(crate) const fn len(&self) -> usize {
-        self.len
-    }
-
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// What was written is let go; the memory serves the next one.
-    fn clear(&mut self) {
-        self.control.clear();
-        self.control.shrink_to(KEPT);
-        self.segments.clear();
-        self.segments.shrink_to(SLICES);
-        self.len = 0;
-    }
-
-    /// Appends headers and bodies.
-    pub(crate) fn control(&mut self, bytes: &[u8]) {
-        let start = self.control.len();
-        self.control.extend_from_slice(bytes);
-        self.len += bytes.len();
-        match self.segments.last_mut() {
-            Some(Segment::Control(range)) => range.end = self.control.len(),
-            _ => self.segments.push(Segment::Control(start..self.control.len())),
+/// Writes all bursts that come.
+pub(super) fn run(connection: &Connection, bursts: &Receiver<Burst>, reporter: &Reporter) {
+    while let Some(burst) = bursts.recv() {
+        match write(connection.stream(), &burst, reporter) {
+            Ok(told) => reporter.sent(burst, told),
+            Err(error) => return reporter.ended(Some(error)),
         }
     }
+    reporter.finished();
+}
 
-    /// Appends a payload: a small one is copied, which costs less than a slice of its own.
-    pub(crate) fn payload(&mut self, bytes: Bytes) {
-        const COPY: usize = 1024;
-        if bytes.len() <= COPY {
-            return self.control(&bytes);
+/// Writes a burst; of how many bytes it told on the way.
+fn write(stream: &TcpStream, burst: &Burst, reporter: &Reporter) -> io::Result<u64> {
+    let mut told = 0;
+    let mut pieces = burst.pieces();
+    loop {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let filled =
+            slices.iter_mut().zip(&mut pieces).map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
+        if filled == 0 {
+            return Ok(told);
         }
-        self.len += bytes.len();
-        self.segments.push(Segment::Payload(bytes));
+        write_all_vectored(stream, &mut slices[..filled], &mut |bytes| {
+            told += bytes;
+            reporter.taken(bytes);
+        })?;
     }
 }
 
-/// The way to a lane's writer thread; dropping it ends the thread once all is written.
-pub(super) struct Writer(SyncSender<Burst>);
+/// Writes all of the slices; `some` hears how many bytes were written, whenever that is not all that is left.
+fn write_all_vectored(
+    mut out: &TcpStream,
+    mut slices: &mut [IoSlice<'_>],
+    some: &mut dyn FnMut(u64),
+) -> io::Result<()> {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
 
-impl Writer {
-    /// `false` if the thread has ended.
-    pub(super) fn send(&self, burst: Burst) -> bool {
-        self.0.send(burst).is_ok()
-    }
-}
-
-pub(super) fn start(port: Port, out: WriteHalf, queue: Queue, threads: &Threads) -> Writer {
-    // Never full: the driver sends only while it counts room, and the last burst room or not.
-    let (sender, receiver) = sync_channel(BURSTS + 1);
-    threads.spawn(format!("longhaul-write-{}", port.lane.0), move || run(port, out, &receiver, &queue));
-    Writer(sender)
-}
-
-fn run(port: Port, mut out: WriteHalf, bursts: &Receiver<Burst>, queue: &Queue) {
-    while let Ok(mut burst) = bursts.recv() {
-        let bytes = burst.len() as u64;
-        for segments in burst.segments.chunks(SLICES) {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            for (slice, segment) in slices.iter_mut().zip(segments) {
-                *slice = match segment {
-                    Segment::Control(range) => IoSlice::new(&burst.control[range.clone()]),
-                    Segment::Payload(bytes) => IoSlice::new(bytes),
-                };
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match out.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut slices, written);
+                if !slices.is_empty() {
+                    some(written as u64);
+                }
             }
-            if let Err(error) = write_all_vectored(&mut *out, &mut slices[..segments.len()]) {
-                return queue.send(Message::LaneEnded { port, error: Some(error) });
-            }
+            // Nothing was taken for a while: the session's deadline decides what that means.
+            Err(error) if matches!(error.kind(), Interrupted | TimedOut | WouldBlock) => {}
+            Err(error) => return Err(error),
         }
-        // Buffers go back to the pool now, not when the burst is used again.
-        burst.clear();
-        queue.send(Message::Sent { port, bytes, burst });
     }
-    queue.send(Message::WriterEnded { port });
+    Ok(())
 }

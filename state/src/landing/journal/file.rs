@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::index::{Index, hash};
-use super::record::{self, Claim, Record};
+use super::record::{self, Claim, Content, Record};
 use super::{Claimed, HEADER_LEN, JOURNAL_VERSION, JournalError, Loaded};
 use crate::item::Name;
 
@@ -170,6 +170,30 @@ impl<S: Store> JournalFile<S> {
         })
     }
 
+    /// The next whole file that run `run` claims and no later record speaks of, from `position` on, and where it
+    /// ends; once an index is built.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn next_whole(&self, run: u32, mut position: u64) -> io::Result<Option<(Claim, u64)>> {
+        let mut bytes = vec![0; RECORD_MAX];
+        loop {
+            let read = self.store.read_at(position, &mut bytes)?;
+            let Some(head) = bytes[..read].first_chunk() else { return Ok(None) };
+            let Some(record) = bytes[..read].get(..record::len(*head)) else { return Ok(None) };
+            let end = position + record.len() as u64;
+            let Some(record) = Record::parse(self.nonce, position, record) else { return Ok(None) };
+            if let Record::Claim(claim) = record
+                && claim.run == run
+                && matches!(claim.content, Content::Whole(_))
+                && self.index.as_ref().map_or(Ok(None), |index| index.find(&claim.name))? == Some(position)
+            {
+                return Ok(Some((claim, end)));
+            }
+            position = end;
+        }
+    }
+
     /// Appends a record, which is durable after the next [`JournalFile::sync`].
     ///
     /// # Errors
@@ -231,10 +255,11 @@ struct Replay {
 impl Replay {
     fn take(&mut self, position: u64, end: u64, record: &Record) {
         match record {
-            Record::Claim(_) | Record::Forget(_) => {
+            Record::Claim(_) => {
                 self.named += 1;
                 return;
             }
+            Record::Forget(_) => self.named += 1,
             Record::Run(run) => {
                 (self.loaded.run, self.loaded.since) = (run.number, run.since);
                 self.loaded.ready = None;
@@ -254,12 +279,12 @@ impl Replay {
 /// What a journal says, how much of it stays, and which of its claims count.
 fn load(store: &impl Store, nonce: u64) -> Result<(Loaded, u64, Replay), JournalError> {
     let mut replay = Replay::default();
-    let end = scan(store, nonce, &mut |position, end, record| {
+    let len = scan(store, nonce, &mut |position, end, record| {
         replay.take(position, end, &record);
         Ok(())
     })?;
     let stays = replay.end.max(HEADER_LEN);
-    Ok((Loaded { cut: end.file - stays, ..replay.loaded.clone() }, stays, replay))
+    Ok((Loaded { cut: len - stays, ..replay.loaded.clone() }, stays, replay))
 }
 
 /// Hands on every record that says what is kept, in order: claims that count, and what is forgotten.
@@ -290,18 +315,13 @@ fn record_name(record: &Record) -> &Name {
     }
 }
 
-/// How far a scan came.
-struct End {
-    /// Bytes in the file.
-    file: u64,
-}
-
-/// Hands on every record, with where it stands and where it ends, up to the first that does not hold.
+/// Hands on every record, with where it stands and where it ends, up to the first that does not hold; gives the
+/// length of the store, in bytes.
 fn scan(
     store: &impl Store,
     nonce: u64,
     each: &mut dyn FnMut(u64, u64, Record) -> io::Result<()>,
-) -> Result<End, JournalError> {
+) -> Result<u64, JournalError> {
     let mut position = HEADER_LEN;
     let mut bytes = vec![0; GATHERED + RECORD_MAX];
     let mut whole = true;
@@ -329,7 +349,7 @@ fn scan(
                     break;
                 }
             }
-            return Ok(End { file });
+            return Ok(file);
         }
         position += at as u64;
     }
@@ -365,7 +385,7 @@ mod tests {
     use longhaul_core::integrity::Checksum;
     use longhaul_core::item::Version;
 
-    use super::super::record::{Content, Run};
+    use super::super::record::Run;
     use super::*;
 
     impl Store for Vec<u8> {
@@ -467,6 +487,14 @@ mod tests {
         assert_eq!(claimed, Claimed { files: 1, bytes: 10 });
         assert_eq!(journal.find(&name(0)).unwrap(), None);
         assert!(journal.find(&name(1)).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_is_forgotten_behind_the_last_mark_stays_forgotten() {
+        let mut records = vec![run(1), claim(0), claim(1)];
+        marked(&mut records);
+        records.extend([claim(2), Record::Forget(name(0)), claim(3)]);
+        assert_eq!(found(journal(&records).0, 9).unwrap(), [1]);
     }
 
     // Catalogue: F32, B66

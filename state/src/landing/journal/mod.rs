@@ -55,6 +55,10 @@ pub struct Claimed {
 
 impl Claimed {
     fn add(&mut self, claim: &Claim) {
+        // It was claimed only to be read back.
+        if claim.version.as_bytes().is_empty() {
+            return;
+        }
         self.files += u64::from(matches!(claim.content, Content::Whole(_)));
         self.bytes += claim.content.len(claim.size);
     }

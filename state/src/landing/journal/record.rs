@@ -1,9 +1,10 @@
 //! Records, to and from their bytes.
 
 use longhaul_core::integrity::{Checksum, Integrity, Prefix, Root, crc32c};
-use longhaul_core::item::Version;
+use longhaul_core::item::{Timestamp, Version};
 
 use crate::item::Name;
+use crate::landing::RootAttributes;
 
 /// Bytes around a record's body.
 pub(super) const FRAME: usize = 8;
@@ -85,8 +86,8 @@ pub struct Ready {
     pub staged: u64,
     /// The old state, if one is replaced.
     pub old: Option<u64>,
-    /// The permission bits that the root gets when it is published.
-    pub root_mode: Option<u16>,
+    /// What the root is given once it is published.
+    pub root: Option<RootAttributes>,
     /// What it is.
     pub state: Agreed,
 }
@@ -101,6 +102,10 @@ pub struct Agreed {
     /// Its root.
     pub root: Root,
 }
+
+/// What stands for a root that is given nothing.
+const NO_ATTRIBUTES: RootAttributes =
+    RootAttributes { mode: u16::MAX, mtime: Timestamp { seconds: 0, nanos: 0 } };
 
 impl Record {
     const fn kind(&self) -> u8 {
@@ -155,7 +160,10 @@ impl Record {
                 for number in [ready.staged, ready.old.unwrap_or(0), ready.state.items, ready.state.bytes] {
                     out.extend_from_slice(&number.to_le_bytes());
                 }
-                out.extend_from_slice(&ready.root_mode.unwrap_or(u16::MAX).to_le_bytes());
+                let root = ready.root.unwrap_or(NO_ATTRIBUTES);
+                out.extend_from_slice(&root.mode.to_le_bytes());
+                out.extend_from_slice(&root.mtime.seconds.to_le_bytes());
+                out.extend_from_slice(&root.mtime.nanos.to_le_bytes());
                 out.push(ready.state.root.integrity.code());
                 out.extend_from_slice(&ready.state.root.hash);
             }
@@ -242,12 +250,14 @@ impl Fields<'_> {
     fn ready(&mut self) -> Option<Ready> {
         let (staged, old, items, bytes) = (self.u64()?, self.u64()?, self.u64()?, self.u64()?);
         let mode = self.u16()?;
+        let mtime = Timestamp { seconds: i64::from_le_bytes(self.array()?), nanos: self.u32()? };
+        let attributes = RootAttributes { mode, mtime };
         let [integrity] = self.array()?;
         let root = Root { integrity: Integrity::from_code(integrity)?, hash: self.array()? };
         Some(Ready {
             staged,
             old: (old != 0).then_some(old),
-            root_mode: (mode != u16::MAX).then_some(mode),
+            root: (attributes != NO_ATTRIBUTES).then_some(attributes),
             state: Agreed { items, bytes, root },
         })
     }
@@ -269,6 +279,7 @@ mod tests {
         let prefix = Prefix::new(Integrity::Crc32c, 32 << 20, &[1, 2, 3, 4]).unwrap();
         let root = Root { integrity: Integrity::Crc32c, hash: [5; 32] };
         let state = Agreed { items: 7, bytes: 8, root };
+        let attributes = RootAttributes { mode: 0o555, mtime: Timestamp { seconds: -1, nanos: 5 } };
         vec![
             Record::Run(Run { number: 3, since: 1_700_000_000 }),
             Record::Claim(claim.clone()),
@@ -277,8 +288,8 @@ mod tests {
             Record::Claim(Claim { name: Name::root(), version: Version::default(), ..claim }),
             Record::Forget(Name::new(*b"a").unwrap()),
             Record::Mark(99),
-            Record::Ready(Ready { staged: 1, old: Some(2), root_mode: Some(0o555), state }),
-            Record::Ready(Ready { staged: 1, old: None, root_mode: None, state }),
+            Record::Ready(Ready { staged: 1, old: Some(2), root: Some(attributes), state }),
+            Record::Ready(Ready { staged: 1, old: None, root: None, state }),
         ]
     }
 

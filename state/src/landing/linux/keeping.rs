@@ -8,20 +8,30 @@ use std::sync::Arc;
 
 use longhaul_core::id::ItemId;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::{AtFlags, OFlag, PosixFadviseAdvice, posix_fadvise};
 
 use super::{LinuxExecutor, open_beneath, open_directory_at, opened, rename};
-use crate::landing::journal::{Claim, Claimed, Content, Record};
+use crate::landing::journal::{Claim, Claimed, Content};
 use crate::landing::site::{STATE, kept_name};
 use crate::landing::writeback::What;
-use crate::landing::{FileOp, OpError, OpReply};
+use crate::landing::{FileOp, OpError, OpReply, Rotten, read_back};
 
 impl LinuxExecutor {
+    /// Has what is read of `file` from now on come from the disk: what the cache holds says nothing of it. What was
+    /// synced can go from there.
+    pub(crate) fn forget_cached(file: &File) -> io::Result<()> {
+        // What an earlier run left unwritten stays in the cache, and with it what is durable beside it: a folio is
+        // forgotten as a whole or not at all.
+        file.sync_data()?;
+        Ok(posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
+    }
+
     /// Carries out `op` if it is about these.
     pub(super) fn keep(&mut self, op: &FileOp) -> Result<Option<OpReply>, OpError> {
+        if let Some(reply) = self.journal.keep(&self.site, op)? {
+            return Ok(Some(reply));
+        }
         Ok(Some(match op {
-            FileOp::FindJournal => OpReply::Found(self.site.has_journal()),
-            FileOp::LoadJournal => OpReply::Journal(self.journal.load(&self.site.journal_path())?),
             FileOp::KeepStaged { run } => OpReply::Claimed(self.keep_staged(*run)?),
             FileOp::BeginRun { run } => {
                 self.journal.begin_run(&self.site.journal_path(), *run)?;
@@ -29,29 +39,17 @@ impl LinuxExecutor {
                 self.run = *run;
                 OpReply::Done
             }
-            FileOp::Find { name } => OpReply::Claim(self.journal.find(name)?.map(Box::new)),
             FileOp::Adopt { id, claim, linked } => self.adopt(*id, claim, *linked)?,
-            FileOp::Record(record) => done(self.journal.record(record))?,
-            FileOp::Forget { name } => done(self.journal.note(&Record::Forget(name.clone())))?,
-            FileOp::RecordReady { root_mode, state } => {
-                let ready = self.site.ready(*root_mode, *state)?;
-                done(self.journal.note(&Record::Ready(ready)))?
-            }
             FileOp::StartSync => self.start_sync()?,
             FileOp::PollSync => {
                 let checkpoint = self.checkpoint;
                 OpReply::Found(self.writeback()?.is_over(checkpoint)?)
             }
-            FileOp::Mark { covers } => done(self.journal.mark(*covers))?,
-            FileOp::Identify => self.site.identify()?,
+            FileOp::ReadBack { from } => self.read_back(*from)?,
             FileOp::OpenStaging => {
                 self.site.open_staging()?;
                 self.staging = Some(open_directory_at(&self.site.staging_path())?);
                 OpReply::Done
-            }
-            FileOp::RemoveJournal => {
-                self.journal.close();
-                done(self.site.remove_journal())?
             }
             FileOp::LeaveStaging => {
                 self.journal.close();
@@ -95,6 +93,23 @@ impl LinuxExecutor {
             return Ok(OpReply::Found(true));
         }
         Ok(OpReply::Found(false))
+    }
+
+    fn read_back(&mut self, from: Option<u64>) -> Result<OpReply, OpError> {
+        let staging = self.site.staging_path();
+        let Some((claim, next)) = self.journal.next_whole(&staging, self.run, from)? else {
+            return Ok(OpReply::ReadBack { next: None });
+        };
+        let unreadable = |error| OpError::Rotten(claim.name.clone(), Rotten::Unreadable(0, error));
+        let (directory, name) = match &self.root {
+            Some(root) if !claim.name.is_root() => (root, claim.name.as_bytes()),
+            _ => (opened(self.staging.as_ref())?, STATE.as_bytes()),
+        };
+        let file: File = open_beneath(directory, name, OFlag::O_RDONLY).map_err(unreadable)?.into();
+        Self::forget_cached(&file).map_err(unreadable)?;
+        read_back(&file, claim.size, &claim.content)
+            .map_err(|rotten| OpError::Rotten(claim.name.clone(), rotten))?;
+        Ok(OpReply::ReadBack { next: Some(next) })
     }
 
     /// Has the disk begin with everything that was written.
@@ -159,10 +174,6 @@ fn rename_absent(from: &File, name: &[u8], to: impl AsFd, new: &[u8]) -> io::Res
         }
         result => Ok(result?),
     }
-}
-
-fn done<E>(result: Result<(), E>) -> Result<OpReply, E> {
-    result.map(|()| OpReply::Done)
 }
 
 #[cfg(test)]

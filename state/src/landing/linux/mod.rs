@@ -3,11 +3,11 @@
 mod keeping;
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
 
 use longhaul_core::id::ItemId;
@@ -21,6 +21,7 @@ use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, linkat, symlinkat, sync
 
 use super::attributes::{
     Attributes, INCOMPLETE, STICKY, check_fresh, complete_already, link_name, not_open, set_attributes,
+    settle,
 };
 use super::dirty::FEW;
 use super::site::{LINKS, STATE, Site};
@@ -297,10 +298,9 @@ impl LinuxExecutor {
     }
 
     /// The end of every sync: an error that a sync in the background heard before it is as final.
-    fn sync_staging(&mut self) -> io::Result<()> {
-        let heard = self.writeback.take().map_or(Ok(()), Writeback::finish);
-        opened(self.staging.as_ref())?.sync_all()?;
-        heard
+    fn sync_staging(&mut self) -> Result<(), OpError> {
+        self.writeback.take().map_or(Ok(()), Writeback::finish).map_err(OpError::Durability)?;
+        Ok(opened(self.staging.as_ref())?.sync_all()?)
     }
 
     fn unlink(&mut self, name: &Name) -> io::Result<()> {
@@ -472,7 +472,7 @@ impl Executor for LinuxExecutor {
             FileOp::SyncStaging => self.sync_staging()?,
             FileOp::SyncParent => opened(self.parent.as_ref())?.sync_all()?,
             FileOp::Publish { how } => self.publish(*how)?,
-            FileOp::SettleRoot { mode } => {
+            FileOp::SettleRoot { root: attributes } => {
                 let root: File = if let Some(root) = &self.root {
                     root.try_clone()?
                 } else {
@@ -480,8 +480,7 @@ impl Executor for LinuxExecutor {
                     let parent = opened(self.parent.as_ref())?;
                     open_beneath(parent, self.site.name().as_bytes(), OFlag::O_DIRECTORY)?.into()
                 };
-                root.set_permissions(Permissions::from_mode((*mode).into()))?;
-                root.sync_all()?;
+                settle(&root, *attributes)?;
             }
             FileOp::RemoveStaging { leftover } => {
                 self.close_staging();

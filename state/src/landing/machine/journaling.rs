@@ -1,11 +1,13 @@
 //! What the machine does with a journal: claims, checkpoints, taking over what an earlier process left, and
 //! seeing through what it was about to publish.
 
+use std::collections::HashMap;
+
 use longhaul_core::id::ItemId;
 use longhaul_core::integrity::{Checksum, Integrity, Prefix};
 
 use super::{Landing, LandingState, OpenFile, Request};
-use crate::item::{Item, What};
+use crate::item::{Item, Name, What};
 use crate::landing::journal::{Agreed, Claim, Claimed, Content, Loaded, Ready, Record};
 use crate::landing::{Destination, FileOp, Leftover, OpReply, Rename};
 use crate::source::Shape;
@@ -27,6 +29,8 @@ pub(super) struct Journaling {
     claims: bool,
     /// A sync was begun: what the journal claims up to here will be durable.
     syncing: Option<u64>,
+    /// Files of which a part is claimed, and how far they are.
+    parts: HashMap<Name, Part>,
     /// The file that was finished last.
     finished: Option<u64>,
     /// The item that is looked for.
@@ -39,6 +43,17 @@ pub(super) struct Journaling {
     ready: Option<Ready>,
     /// What was published for an earlier process.
     recovered: Option<Agreed>,
+}
+
+/// How far a file is of which a part is claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The rest of it is being written.
+    Open,
+    /// All of it is claimed.
+    Whole,
+    /// The sync is under way that makes that count.
+    Syncing,
 }
 
 impl Landing {
@@ -78,19 +93,23 @@ impl Landing {
     }
 
     /// The file that was finished or put last is `item`, with this checksum: claimed from the next checkpoint on.
-    pub fn claim(&mut self, item: &Item, checksum: &Checksum) {
+    ///
+    /// What has no version is of no use to a later run, but can be read back.
+    pub fn claim(&mut self, item: &Item, size: u64, checksum: &Checksum) {
         let finished = self.journaling.finished.take();
         if !self.accept(Request::Item, &[LandingState::Receiving]) || !self.journaling.on {
             return;
         }
-        let (What::File { size: size @ 1.., .. }, Some(inode)) = (&item.what, finished) else { return };
-        if item.version.as_bytes().is_empty() {
+        let Some(inode) = finished.filter(|_| size > 0) else { return };
+        if item.version.as_bytes().is_empty() && !self.options.verify_after {
             return;
+        }
+        if let Some(part) = self.journaling.parts.get_mut(&item.name) {
+            *part = Part::Whole;
         }
         let content = Content::Whole(*checksum);
         let run = self.journaling.run;
-        let claim =
-            Claim { name: item.name.clone(), size: *size, version: item.version, inode, run, content };
+        let claim = Claim { name: item.name.clone(), size, version: item.version, inode, run, content };
         self.record(Record::Claim(claim));
     }
 
@@ -111,11 +130,38 @@ impl Landing {
             file.claimed = true;
             let (name, version, run) = (file.name.clone(), file.version, self.journaling.run);
             let content = Content::Part(Box::new(prefix.clone()));
+            self.journaling.parts.insert(name.clone(), Part::Open);
             self.record(Record::Claim(Claim { name, size, version, inode, run, content }));
         }
         // What is appended while a sync is under way counts with the next one.
         let syncing = self.journaling.syncing.is_some();
         self.queue.push_back(if syncing { FileOp::PollSync } else { FileOp::StartSync });
+    }
+
+    /// A write of an open file failed: nothing of it counts any more, and no other write may mend it.
+    pub fn doubt(&mut self, id: ItemId) {
+        if !self.accept(Request::Item, &[LandingState::Receiving, LandingState::Durable]) {
+            return;
+        }
+        if let Some(name) = self.open.get(&id).filter(|file| file.claimed).map(|file| file.name.clone()) {
+            self.forget(name);
+        }
+    }
+
+    /// A sync failed: which file's data is lost is not known, and the kernel tells it once. None that was
+    /// written since its last good sync is gone on with, not even from what was durable then.
+    pub(super) fn doubt_all(&mut self) {
+        for (name, _) in std::mem::take(&mut self.journaling.parts) {
+            self.forget(name);
+        }
+    }
+
+    /// Nothing is claimed of `name` any more, durably.
+    pub(super) fn forget(&mut self, name: Name) {
+        self.journaling.parts.remove(&name);
+        if self.journaling.on {
+            self.queue.push_back(FileOp::Forget { name });
+        }
     }
 
     /// Both sides have the same: it is noted before it is published, so that a later process can tell what it
@@ -130,6 +176,12 @@ impl Landing {
         self.journaling.syncing.is_some() || self.journaling.unmarked
     }
 
+    /// Whether a sync is under way whose end makes claims count.
+    #[must_use]
+    pub const fn is_syncing(&self) -> bool {
+        self.journaling.syncing.is_some()
+    }
+
     fn record(&mut self, record: Record) {
         self.queue.push_back(FileOp::Record(Box::new(record)));
     }
@@ -137,13 +189,13 @@ impl Landing {
     /// What is about to be published is noted first, so that a later process can tell whether it was.
     pub(super) fn record_ready(&mut self) {
         if let Some(state) = self.journaling.agreed.filter(|_| self.journaling.on) {
-            self.queue.push_back(FileOp::RecordReady { root_mode: self.root_mode, state });
+            self.queue.push_back(FileOp::RecordReady { root: self.settled(), state });
         }
     }
 
     /// What an earlier process left stays until something of this one is worth keeping.
     pub(super) const fn leaves_staging(&self) -> bool {
-        self.journaling.on && self.journaling.claims
+        self.options.resume && self.journaling.on && self.journaling.claims
     }
 
     /// Everything that was finished is durable: all claims count.
@@ -180,14 +232,22 @@ impl Landing {
             }
             (FileOp::Find { .. }, OpReply::Claim(claim)) => self.found(claim.map(|claim| *claim)),
             (FileOp::Adopt { id, claim, .. }, OpReply::Found(found)) => {
-                let wanted = journaling.wanted.take();
-                if let (true, Some((_, file, _))) = (found, wanted) {
-                    journaling.adopted = Some(claim.content);
-                    self.open.insert(id, OpenFile { inode: Some(claim.inode), claimed: true, ..file });
+                let Some((_, file, _)) = journaling.wanted.take() else { return };
+                if !found {
+                    // Else the file that comes now might get the inode, and be taken for what is claimed.
+                    return self.forget(claim.name);
                 }
+                if matches!(claim.content, Content::Part(_)) {
+                    journaling.parts.insert(claim.name.clone(), Part::Open);
+                }
+                journaling.adopted = Some(claim.content);
+                self.open.insert(id, OpenFile { inode: Some(claim.inode), claimed: true, ..file });
             }
             (FileOp::StartSync, OpReply::Covers(covers)) => {
                 (journaling.syncing, journaling.unmarked) = (Some(covers), false);
+                for part in journaling.parts.values_mut().filter(|part| **part == Part::Whole) {
+                    *part = Part::Syncing;
+                }
             }
             (FileOp::PollSync, OpReply::Found(true)) => {
                 let covers = journaling.syncing.take();
@@ -198,7 +258,14 @@ impl Landing {
                 (journaling.appended, journaling.unmarked) =
                     (journaling.appended || claims, journaling.unmarked || claims);
             }
-            (FileOp::Mark { .. }, _) => journaling.claims |= journaling.appended,
+            (FileOp::Mark { covers }, _) => {
+                journaling.claims |= journaling.appended;
+                let counts = |part: &Part| *part == Part::Syncing || covers.is_none();
+                journaling.parts.retain(|_, part| !counts(part));
+            }
+            (FileOp::ReadBack { .. }, OpReply::ReadBack { next: Some(next) }) => {
+                self.queue.push_back(FileOp::ReadBack { from: Some(next) });
+            }
             (FileOp::Identify, OpReply::Identities { destination, staged, is_directory }) => {
                 if self.request == Request::Recover {
                     self.survey.shape = if is_directory { Shape::Directory } else { Shape::File };
@@ -295,11 +362,10 @@ impl Landing {
             self.queue.push_back(FileOp::Unlock);
             return;
         }
-        if let Some(mode) = ready.root_mode {
-            self.queue.push_back(FileOp::SettleRoot { mode });
-        }
+        self.queue.extend(ready.root.map(|root| FileOp::SettleRoot { root }));
         let leftover = ready.old.map_or(Leftover::Nothing, Leftover::Replaced);
         self.queue.extend([
+            FileOp::MeasureSpace,
             FileOp::SyncParent,
             FileOp::RemoveStaging { leftover },
             FileOp::RemoveJournal,

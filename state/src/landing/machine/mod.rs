@@ -1,5 +1,6 @@
 //! The landing machine: the order of durability, written once.
 
+mod failing;
 mod journaling;
 
 use std::collections::{HashMap, VecDeque};
@@ -11,16 +12,18 @@ use longhaul_core::item::{Timestamp, Version};
 use self::journaling::Journaling;
 use super::dirty::Dirty;
 use super::journal::Claimed;
-use super::{Destination, FileOp, Leftover, OpError, OpId, OpReply, Probed, Rename, Space};
+use super::{Destination, FileOp, Leftover, OpError, OpId, OpReply, Probed, Rename, RootAttributes, Space};
 use crate::item::{Item, Name, What};
 use crate::links::{LinksPolicy, leads_out};
 use crate::root::LINK_SETS_MAX;
 use crate::sink::{SinkError, SinkErrorKind};
 use crate::source::{Shape, Survey};
 
-/// A state of at most this many bytes is landed without a probe, and its staging is made without
-/// being synced first: nothing is claimed of it before it is published.
+/// A state of at most this many bytes, and so many items, is landed without a probe, and its staging is made without
+/// being synced first: nothing is claimed of it before it is published. Not a directory in the place of another one:
+/// what is left to do when the two have changed places would not be known after a crash.
 pub const SMALL_STATE: u64 = 1 << 20;
+const SMALL_ITEMS: u64 = 1024;
 /// Files from this size on have their blocks reserved before they are written.
 const RESERVE_FROM: u64 = 1 << 20;
 /// Kept free beside what a state needs: one part in this many.
@@ -35,6 +38,8 @@ pub struct LandingOptions {
     pub links: LinksPolicy,
     /// A journal is kept, and what an earlier process has left is gone on with.
     pub resume: bool,
+    /// What has come is read back, past the cache, before it counts as durable.
+    pub verify_after: bool,
 }
 
 /// Where a landing is.
@@ -67,7 +72,7 @@ pub enum LandingState {
 /// items      Receiving | Durable ──CreateFile .. FinishFile | PutFile | FinishDirectory | links──▶ Receiving
 ///            with a journal: Find Adopt instead of CreateFile; Record behind FinishFile and PutFile
 /// checkpoint Receiving ──Record.. StartSync, later PollSync.. Mark──▶ Receiving
-/// sync       Receiving ──SyncFile.. SyncDirectory.. | SyncTree, then SyncStaging, Mark*──▶ Durable
+/// sync       Receiving ──SyncFile.. SyncDirectory.. | SyncTree, then SyncStaging, Mark*, ReadBack*..──▶ Durable
 /// publish    Durable ──RecordReady* Publish SettleRoot* SyncParent──▶ Published
 /// clean-up   Published ──RemoveStaging RemoveJournal* Unlock SyncParent*──▶ Published
 /// abort      any but InDoubt, Published ──RemoveStaging RemoveJournal* | LeaveStaging, Unlock──▶ Failed
@@ -104,8 +109,8 @@ pub struct Landing {
     link_sets: usize,
     /// The state's own item came.
     root_came: bool,
-    /// The permission bits that the root gets once it is published, if it can't be moved with them.
-    root_mode: Option<u16>,
+    /// What the root is to have, if it is a directory.
+    root: Option<RootAttributes>,
     journaling: Journaling,
 }
 
@@ -179,7 +184,7 @@ impl Landing {
             dirty: Dirty::default(),
             link_sets: 0,
             root_came: false,
-            root_mode: None,
+            root: None,
             journaling: Journaling::default(),
         }
     }
@@ -217,6 +222,10 @@ impl Landing {
             self.queue.extend([FileOp::MeasureSpace, FileOp::Lock, FileOp::Sweep, FileOp::MakeStaging]);
             if !self.is_small() {
                 self.queue.push_back(FileOp::SyncParent);
+            }
+            if self.options.verify_after {
+                // What is to be read back is known by its claims.
+                self.queue.push_back(FileOp::BeginRun { run: 1 });
             }
         }
         if survey.shape == Shape::Directory {
@@ -275,7 +284,7 @@ impl Landing {
         match self.open.remove(&id) {
             Some(file) => {
                 if file.claimed {
-                    self.queue.push_back(FileOp::Forget { name: file.name.clone() });
+                    self.forget(file.name.clone());
                 }
                 self.queue.push_back(FileOp::RemoveFile { id, name: file.name });
             }
@@ -307,7 +316,7 @@ impl Landing {
                 self.queue.push_back(FileOp::FinishDirectory { name, mode, mtime: item.mtime, sync });
                 if item.name.is_root() {
                     self.root_came = true;
-                    self.root_mode = (mode != item.mode).then_some(item.mode);
+                    self.root = Some(RootAttributes { mode: item.mode, mtime: item.mtime });
                 }
             }
             What::SymbolicLink { target } => {
@@ -333,6 +342,9 @@ impl Landing {
         }
         self.queue.push_back(FileOp::SyncStaging);
         self.mark_all();
+        if self.options.verify_after {
+            self.queue.push_back(FileOp::ReadBack { from: None });
+        }
     }
 
     /// Publishes what is durable, in one step.
@@ -353,10 +365,15 @@ impl Landing {
         };
         self.record_ready();
         self.queue.push_back(FileOp::Publish { how });
-        if let Some(mode) = self.root_mode {
-            self.queue.push_back(FileOp::SettleRoot { mode });
-        }
+        self.queue.extend(self.settled().map(|root| FileOp::SettleRoot { root }));
         self.queue.push_back(FileOp::SyncParent);
+    }
+
+    /// What the root is given once it is published: permission bits with which it could not be moved, and the time that an
+    /// exchange takes from it on some file systems (xfs counts the new parent as a change of the directory).
+    fn settled(&self) -> Option<RootAttributes> {
+        let exchanged = matches!(self.destination, Destination::Directory(_));
+        self.root.filter(|root| exchanged || root.mode & 0o200 == 0)
     }
 
     /// Removes what is left beside a published state. What fails here changes nothing about it.
@@ -566,72 +583,6 @@ impl Landing {
         };
     }
 
-    fn failed(&mut self, op: FileOp, error: OpError) {
-        if matches!(self.request, Request::Abort | Request::CleanUp) {
-            // Nothing depends on it: the next run sweeps what is left.
-            tracing::warn!("{} failed: {error}", op.action());
-            return;
-        }
-        let had_parents = std::mem::take(&mut self.parents_made);
-        let kind = match &error {
-            OpError::Io(error) => error.kind(),
-            OpError::Held(_) | OpError::Journal(_) | OpError::Durability(_) => io::ErrorKind::Other,
-        };
-        if self.request == Request::Item {
-            let in_directory =
-                op.name().as_bytes().contains(&b'/') && !matches!(op, FileOp::MakeParents { .. });
-            if kind == io::ErrorKind::NotFound && !had_parents && in_directory {
-                let name = op.name();
-                self.queue.push_front(op);
-                self.queue.push_front(FileOp::MakeParents { name });
-                return;
-            }
-        } else if kind == io::ErrorKind::PermissionDenied
-            && matches!(op, FileOp::SyncFile { .. } | FileOp::SyncDirectory { .. })
-        {
-            // Its own mode keeps us from opening it again: one sync of all needs no open.
-            self.queue.clear();
-            self.queue.extend([FileOp::SyncTree, FileOp::SyncStaging]);
-            return;
-        } else if let (FileOp::KeepStaged { .. }, io::ErrorKind::NotFound) = (&op, kind) {
-            // The journal alone was left: there is nothing to go on from.
-            self.queue.retain(|op| !matches!(op, FileOp::BeginRun { .. }));
-            self.start_over();
-            return;
-        } else if let (FileOp::OpenStaging, io::ErrorKind::NotFound) = (&op, kind) {
-            // It was published, and staging is cleared up already: the rest goes on.
-            return;
-        } else if let (FileOp::Publish { how: Rename::NoReplace }, io::ErrorKind::Unsupported) = (&op, kind) {
-            self.queue.push_front(FileOp::Publish { how: self.without_flags() });
-            return;
-        }
-        self.queue.clear();
-        let fatal = self.request != Request::Item || matches!(error, OpError::Durability(_));
-        if let FileOp::CreateFile { id, .. } | FileOp::Reserve { id, .. } = &op
-            && let Some(file) = self.open.remove(id)
-            && matches!(op, FileOp::Reserve { .. })
-        {
-            self.queue.push_back(FileOp::RemoveFile { id: *id, name: file.name });
-        }
-        if let FileOp::KeepLink { id, name } = &op {
-            // Without it the set's other names have nowhere to lead: the file will come again.
-            self.queue.push_back(FileOp::RemoveFile { id: *id, name: name.clone() });
-        }
-        if matches!(op, FileOp::FinishDirectory { ref name, .. } if name.is_root()) {
-            self.root_came = false;
-        }
-        let error = explain(&op, error);
-        if fatal {
-            let in_doubt = self.state == LandingState::InDoubt;
-            self.fail_with(error);
-            if in_doubt {
-                self.state = LandingState::InDoubt;
-            }
-        } else if self.error.is_none() {
-            self.error = Some(error);
-        }
-    }
-
     fn inspected(&mut self, destination: Destination) {
         self.destination = destination;
         // What was published stands there rightly.
@@ -704,7 +655,9 @@ impl Landing {
     }
 
     fn is_small(&self) -> bool {
-        self.survey.bytes.is_some_and(|bytes| bytes <= SMALL_STATE)
+        let Survey { shape, items, bytes, .. } = self.survey;
+        let exchanged = self.options.replace && shape == Shape::Directory;
+        bytes.is_some_and(|bytes| bytes <= SMALL_STATE) && items <= SMALL_ITEMS && !exchanged
     }
 
     fn syncs_tree(&self) -> bool {
@@ -718,53 +671,4 @@ fn mtime(item: &Item) -> Option<Timestamp> {
 
 fn misuse(action: &'static str, what: &'static str) -> SinkErrorKind {
     SinkErrorKind::Io { action, error: io::Error::new(io::ErrorKind::InvalidInput, what) }
-}
-
-/// What the failure of an operation means.
-fn explain(op: &FileOp, error: OpError) -> SinkError {
-    let name = op.name();
-    let error = match error {
-        OpError::Held(who) => return SinkError::whole(SinkErrorKind::Held(who)),
-        OpError::Journal(error) => return SinkError::whole(SinkErrorKind::Journal(error.to_string())),
-        OpError::Durability(error) => return SinkError::item(name, SinkErrorKind::Durability(error)),
-        OpError::Io(error) => error,
-    };
-    let kind = match (op, error.kind()) {
-        (
-            FileOp::SyncFile { .. }
-            | FileOp::SyncDirectory { .. }
-            | FileOp::SyncTree
-            | FileOp::SyncStaging
-            | FileOp::SyncParent
-            | FileOp::StartSync
-            | FileOp::PollSync
-            | FileOp::Mark { .. }
-            | FileOp::BeginRun { .. }
-            | FileOp::Forget { .. }
-            | FileOp::RecordReady { .. },
-            _,
-        ) => SinkErrorKind::Durability(error),
-        (FileOp::Publish { .. }, io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty) => {
-            SinkErrorKind::NotEmpty
-        }
-        (FileOp::Publish { how: Rename::Exchange }, io::ErrorKind::Unsupported) => {
-            SinkErrorKind::NoAtomicRename("the file system can't exchange two directories")
-        }
-        (FileOp::Publish { .. }, io::ErrorKind::CrossesDevices | io::ErrorKind::ResourceBusy) => {
-            SinkErrorKind::MountPoint
-        }
-        (FileOp::HardLink { .. }, io::ErrorKind::NotFound) => SinkErrorKind::NoSuchLink,
-        (
-            FileOp::CreateFile { .. }
-            | FileOp::PutFile { .. }
-            | FileOp::FinishDirectory { .. }
-            | FileOp::MakeParents { .. }
-            | FileOp::SymbolicLink { .. }
-            | FileOp::HardLink { .. }
-            | FileOp::Adopt { .. },
-            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory,
-        ) => SinkErrorKind::NameTaken,
-        _ => return SinkError::io(name, op.action(), error),
-    };
-    SinkError::item(name, kind)
 }

@@ -11,16 +11,23 @@ use std::sync::Arc;
 use longhaul_core::id::ItemId;
 
 use super::{PortableExecutor, sync};
-use crate::landing::journal::{Claim, Content, Record};
+use crate::landing::journal::{Claim, Content};
 use crate::landing::site::kept_name;
-use crate::landing::{FileOp, OpError, OpReply};
+use crate::landing::{FileOp, OpError, OpReply, Rotten, read_back};
 
 impl PortableExecutor {
+    /// Nothing: `std` knows no way past the cache.
+    #[expect(clippy::unnecessary_wraps, reason = "the other executor can fail")]
+    pub(crate) const fn forget_cached(_file: &File) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Carries out `op` if it is about these.
     pub(super) fn keep(&mut self, op: &FileOp) -> Result<Option<OpReply>, OpError> {
+        if let Some(reply) = self.journal.keep(&self.site, op)? {
+            return Ok(Some(reply));
+        }
         Ok(Some(match op {
-            FileOp::FindJournal => OpReply::Found(self.site.has_journal()),
-            FileOp::LoadJournal => OpReply::Journal(self.journal.load(&self.site.journal_path())?),
             FileOp::KeepStaged { run } => {
                 self.site.keep_staged(*run)?;
                 OpReply::Claimed(self.journal.build_index(&self.site.staging_path())?)
@@ -31,22 +38,13 @@ impl PortableExecutor {
                 self.run = *run;
                 OpReply::Done
             }
-            FileOp::Find { name } => OpReply::Claim(self.journal.find(name)?.map(Box::new)),
             FileOp::Adopt { id, claim, linked } => self.adopt(*id, claim, *linked)?,
-            FileOp::Record(record) => done(self.journal.record(record))?,
-            FileOp::Forget { name } => done(self.journal.note(&Record::Forget(name.clone())))?,
-            FileOp::RecordReady { root_mode, state } => {
-                let ready = self.site.ready(*root_mode, *state)?;
-                done(self.journal.note(&Record::Ready(ready)))?
-            }
             FileOp::StartSync => self.start_sync()?,
             FileOp::PollSync => OpReply::Found(true),
-            FileOp::Mark { covers } => done(self.journal.mark(*covers))?,
-            FileOp::Identify => self.site.identify()?,
-            FileOp::OpenStaging => done(self.site.open_staging())?,
-            FileOp::RemoveJournal => {
-                self.journal.close();
-                done(self.site.remove_journal())?
+            FileOp::ReadBack { from } => self.read_back(*from)?,
+            FileOp::OpenStaging => {
+                self.site.open_staging()?;
+                OpReply::Done
             }
             FileOp::LeaveStaging => {
                 self.journal.close();
@@ -81,6 +79,19 @@ impl PortableExecutor {
         Ok(OpReply::Found(false))
     }
 
+    fn read_back(&mut self, from: Option<u64>) -> Result<OpReply, OpError> {
+        let staging = self.site.staging_path();
+        let Some((claim, next)) = self.journal.next_whole(&staging, self.run, from)? else {
+            return Ok(OpReply::ReadBack { next: None });
+        };
+        let rotten = |rotten| OpError::Rotten(claim.name.clone(), rotten);
+        let file =
+            File::open(self.staged(&claim.name)).map_err(|error| rotten(Rotten::Unreadable(0, error)))?;
+        Self::forget_cached(&file).map_err(|error| rotten(Rotten::Unreadable(0, error)))?;
+        read_back(&file, claim.size, &claim.content).map_err(rotten)?;
+        Ok(OpReply::ReadBack { next: Some(next) })
+    }
+
     /// Makes durable what is open; what is finished was synced then.
     fn start_sync(&mut self) -> io::Result<OpReply> {
         let covers = self.journal.covers()?;
@@ -108,8 +119,4 @@ fn open_kept(path: &Path, claim: &Claim, linked: bool) -> io::Result<Option<File
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-fn done<E>(result: Result<(), E>) -> Result<OpReply, E> {
-    result.map(|()| OpReply::Done)
 }

@@ -7,10 +7,10 @@ mod keeping;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use longhaul_core::id::ItemId;
 
 use super::attributes::{
     Attributes, INCOMPLETE, STICKY, check_fresh, complete_already, link_name, not_open, set_attributes,
+    settle,
 };
 use super::site::{LINKS, STATE, Site};
 use super::site_journal::SiteJournal;
@@ -242,11 +243,7 @@ impl Executor for PortableExecutor {
             FileOp::SyncStaging => sync(&self.site.staging_path())?,
             FileOp::SyncParent => sync(self.site.parent())?,
             FileOp::Publish { how } => self.publish(*how)?,
-            FileOp::SettleRoot { mode } => {
-                let root = File::open(self.site.destination())?;
-                root.set_permissions(Permissions::from_mode((*mode).into()))?;
-                root.sync_all()?;
-            }
+            FileOp::SettleRoot { root } => settle(&File::open(self.site.destination())?, *root)?,
             FileOp::RemoveStaging { leftover } => {
                 self.files.clear();
                 self.site.remove_staging(*leftover)?;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
 use std::path::Path;
+use std::sync::Arc;
 
 use longhaul_core::item::Version;
 
@@ -23,7 +24,7 @@ pub(super) fn open(source: &DirectorySource, item: &Item) -> Result<Box<dyn Cont
     let metadata = file.metadata().map_err(|error| failed(&item.name, "stat", error))?;
     compare(&item.name, item.version, size, &metadata)?;
     advise(&file, size);
-    let content = FileContent { file, name: item.name.clone(), version: item.version, size };
+    let content = FileContent { file: Arc::new(file), name: item.name.clone(), version: item.version, size };
     #[cfg(all(target_os = "linux", not(longhaul_portable)))]
     if sparse {
         return Ok(Box::new(holes::SparseContent::new(content)));
@@ -33,7 +34,7 @@ pub(super) fn open(source: &DirectorySource, item: &Item) -> Result<Box<dyn Cont
 }
 
 struct FileContent {
-    file: File,
+    file: Arc<File>,
     name: Name,
     version: Version,
     size: u64,
@@ -71,6 +72,10 @@ impl Content for FileContent {
         }
         let metadata = self.file.metadata().map_err(|error| self.failed("stat", 0, error))?;
         compare(&self.name, self.version, self.size, &metadata)
+    }
+
+    fn file(&self) -> Option<Arc<File>> {
+        Some(Arc::clone(&self.file))
     }
 }
 

@@ -1,0 +1,85 @@
+//! The ways in which longhaul itself moves bytes: by which transport, along which data path.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use longhaul_core::wire::ChunkLen;
+use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
+use longhaul_transport::Engine;
+
+use crate::report::Report;
+
+/// An engine, if it can be had here.
+type Started = Result<Arc<dyn Engine>, Box<dyn Error>>;
+
+/// One of them. A new one is a line in [`WAYS`]: it gets its rows in every table, and its ratios.
+pub(crate) struct Way {
+    /// As roles are told it.
+    pub(crate) name: &'static str,
+    /// What W1 must reach beside the bare loop, and W2 beside rsync and `cp`.
+    pub(crate) targets: Targets,
+    start: fn(&Pool) -> Started,
+}
+
+/// Ratios that are to be reached; 0 where none was set.
+pub(crate) struct Targets {
+    pub(crate) bare_loop: f64,
+    pub(crate) limits: f64,
+    pub(crate) rsync: f64,
+    pub(crate) cp: f64,
+    /// CPU seconds for a GB of W1, at the sender and at the receiver.
+    pub(crate) cpu_per_gb: Option<(f64, f64)>,
+}
+
+const STD: Way = Way {
+    name: "std",
+    targets: Targets { bare_loop: 0.0, limits: 0.0, rsync: 1.4, cp: 0.0, cpu_per_gb: None },
+    start: |_| Ok(Arc::new(longhaul_transport_std::Blocking)),
+};
+
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+const URING: Way = Way {
+    name: "uring",
+    targets: Targets { bare_loop: 0.95, limits: 0.9, rsync: 2.0, cp: 1.0, cpu_per_gb: Some((0.45, 0.25)) },
+    start: |pool| Ok(Arc::new(longhaul_transport_uring::Ring::start(pool)?)),
+};
+
+/// All of them; the first works everywhere.
+pub(crate) const WAYS: &[Way] = &[
+    STD,
+    #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+    URING,
+];
+
+impl Way {
+    /// Those that work here; others are noted.
+    pub(crate) fn all(report: &mut Report) -> Vec<&'static Self> {
+        let works = |way: &&Self| match way.engine(&pool(1)) {
+            Ok(_) => true,
+            Err(why) => {
+                report.note(format!("longhaul {} is left out: {why}", way.name));
+                false
+            }
+        };
+        WAYS.iter().filter(works).collect()
+    }
+
+    /// The one of this name.
+    pub(crate) fn named(name: &str) -> Result<&'static Self, String> {
+        WAYS.iter().find(|way| way.name == name).ok_or_else(|| format!("there is no way {name}"))
+    }
+
+    /// Its row in a table.
+    pub(crate) fn row(&self) -> String {
+        format!("longhaul {}", self.name)
+    }
+
+    pub(crate) fn engine(&self, pool: &Pool) -> Started {
+        (self.start)(pool)
+    }
+}
+
+/// The buffers of a process that has so many sessions.
+pub(crate) fn pool(sessions: usize) -> Pool {
+    Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, sessions, 2)
+}

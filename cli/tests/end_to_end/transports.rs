@@ -1,0 +1,114 @@
+//! What moves the bytes, and what when that is not to be had.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use nix::errno::Errno;
+use nix::libc;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+use crate::rig::{Listening, Outcome, Scratch, fetch, run};
+use crate::tree::assert_same;
+
+/// What the log says when there is no ring.
+const NO_RING: &str = "io_uring is not used, but blocking calls: ";
+
+/// Both ends of a transfer of some files by this transport.
+fn transfer(transport: &str) -> [Outcome; 2] {
+    transfer_by(&["--transport", transport])
+}
+
+fn transfer_by(told: &[&str]) -> [Outcome; 2] {
+    let scratch = Scratch::new();
+    let (state, copy) = (scratch.dir("state"), scratch.join("copy"));
+    for (name, bytes) in [("small", 100), ("large", 3 << 20), ("odd", (2 << 20) + 777)] {
+        fs::write(state.join(name), vec![7; bytes]).unwrap();
+    }
+    let options = [&["--json", "-v"], told].concat();
+    let provider = Listening::serve(&state, &[&["--once"], &options[..]].concat());
+    let joiner = fetch(&provider.address, &copy, &options).expect(0);
+    let provider = provider.wait().expect(0);
+    assert_same(&state, &copy);
+    [joiner, provider]
+}
+
+/// From now on this thread, and what it starts, gets this answer when it asks for a ring.
+fn refuse_rings(answer: Errno) {
+    let calls = BTreeMap::from([(libc::SYS_io_uring_setup, Vec::new())]);
+    let refuse = SeccompAction::Errno(answer as u32);
+    let architecture = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(calls, SeccompAction::Allow, refuse, architecture).unwrap();
+    seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+}
+
+#[test]
+fn any_data_path_can_be_chosen_by_name_on_each_side() {
+    for path in ["auto", "direct", "buffered"] {
+        for transport in ["std", "uring"] {
+            let _ = transfer_by(&["--transport", transport, "--data-path", path]);
+        }
+    }
+}
+
+#[test]
+fn the_summary_says_what_moved_the_bytes() {
+    for transport in ["std", "uring", "auto"] {
+        for outcome in transfer(transport) {
+            // Where this test runs there may be no rings.
+            let ring = transport != "std" && !outcome.stderr.contains(NO_RING);
+            assert_eq!(outcome.summary()["transport"], if ring { "uring" } else { "std" }, "{outcome:?}");
+        }
+    }
+}
+
+// Catalogue: F60
+#[test]
+fn without_a_ring_blocking_calls_move_the_bytes_and_the_log_says_why() {
+    for (answer, why) in [
+        (Errno::EPERM, "seccomp filter, as containers have"),
+        (Errno::ENOSYS, "the kernel has none, or a seccomp filter hides it"),
+        (Errno::ENOMEM, "no memory may be locked for it"),
+        (Errno::EMFILE, "it can't be made"),
+    ] {
+        // A filter is for ever: this thread's.
+        let filtered = move || {
+            refuse_rings(answer);
+            for transport in ["uring", "auto"] {
+                for outcome in transfer(transport) {
+                    assert_eq!(outcome.summary()["transport"], "std");
+                    let said = outcome.stderr.lines().filter(|line| line.contains("WARN"));
+                    assert_eq!(said.count(), 1, "{outcome:?}");
+                    // Whoever asked for one by name hears of it without a log.
+                    let warned = outcome.objects().iter().any(|object| object["event"] == "warning");
+                    assert_eq!(warned, transport == "uring", "{outcome:?}");
+                    let _ = outcome.says(NO_RING).says(why);
+                }
+            }
+        };
+        std::thread::spawn(filtered).join().unwrap();
+    }
+}
+
+#[test]
+fn a_probe_says_what_is_there_and_why_it_would_be_chosen() {
+    let scratch = Scratch::new();
+    let here = scratch.path().to_str().unwrap();
+    let said = run(["probe", here, "--json"]).expect(0).summary();
+    let ring = said["io_uring"]["available"].as_bool().unwrap();
+    assert_eq!(said["transport"], if ring { "uring" } else { "std" }, "{said}");
+    assert!(said["place"]["file_system"].is_string() && said["kernel"].is_string(), "{said}");
+    let direct = said["place"]["direct"] == true && said["place"]["in_memory"] == false;
+    assert_eq!(said["place"]["data_path"] == "direct", direct, "{said}");
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is left there");
+    let text = run(["probe"]).expect(0).stdout;
+    assert!(text.contains("would be chosen"), "{text}");
+    let missing = scratch.join("missing");
+    let _ = run(["probe", missing.to_str().unwrap()]).says("can't be looked at");
+    let refused = || {
+        refuse_rings(Errno::EPERM);
+        let said = run(["probe", "--json"]).expect(0).summary();
+        assert_eq!((&said["io_uring"]["available"], &said["transport"]), (&false.into(), &"std".into()));
+        assert!(said["why"].as_str().unwrap().contains("seccomp"), "{said}");
+    };
+    std::thread::spawn(refused).join().unwrap();
+}

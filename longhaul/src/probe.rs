@@ -1,0 +1,126 @@
+//! What there is here to move bytes with.
+
+use std::path::{Path, PathBuf};
+
+use crate::DataPath;
+use crate::error::{Error, ErrorKind};
+use crate::settings::{Settings, Transport};
+
+/// What there is here to move bytes with, and what would be chosen.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Probe {
+    /// The kernel's release, where it says so.
+    pub kernel: Option<String>,
+    /// What a ring can do here, or why there is none.
+    pub ring: Result<RingProbe, String>,
+    /// The limit on locked memory in bytes: what a process has, and what it may ask for.
+    pub locked_memory: Option<(u64, u64)>,
+    /// The file system that was asked for.
+    pub place: Option<PlaceProbe>,
+    /// What [`Transport::Auto`] takes.
+    pub transport: Transport,
+}
+
+/// What a ring can do here.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RingProbe {
+    /// What runs for it interrupts nobody.
+    pub cooperative: bool,
+    /// Operations, and whether it has them.
+    pub operations: Vec<(&'static str, bool)>,
+    /// How many buffers may be registered with it.
+    pub registered: usize,
+    /// Of how many.
+    pub buffers: usize,
+}
+
+/// A file system.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PlaceProbe {
+    /// What was looked at.
+    pub path: PathBuf,
+    /// The name of the file system; its number if the name is not known.
+    pub file_system: String,
+    /// What lies on it lies in memory.
+    pub in_memory: bool,
+    /// Whether the page cache can be passed by; nothing if that can't be told.
+    pub direct: Option<bool>,
+}
+
+impl PlaceProbe {
+    /// What [`DataPath::Auto`] comes to for large files that land here, and why.
+    #[must_use]
+    pub const fn data_path(&self) -> (DataPath, &'static str) {
+        match self.direct {
+            _ if self.in_memory => (DataPath::Buffered, "what lies here lies in memory"),
+            Some(true) => (DataPath::Direct, "large files are written past the page cache"),
+            Some(false) => (DataPath::Buffered, "the file system takes nothing past the page cache"),
+            None => (DataPath::Auto, "it is tried file by file"),
+        }
+    }
+}
+
+impl Probe {
+    /// Looks at this machine, and at what `path` lies on.
+    pub(crate) fn look(path: Option<&Path>) -> Result<Self, Error> {
+        let place = path.map(place).transpose()?;
+        let (ring, locked_memory) = ring();
+        Ok(Self {
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").ok().map(|text| text.trim().into()),
+            transport: if ring.is_ok() { Transport::Uring } else { Transport::Std },
+            ring,
+            locked_memory,
+            place,
+        })
+    }
+
+    /// Why [`Probe::transport`] is chosen.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match &self.ring {
+            Ok(_) => "a ring can be made".into(),
+            Err(why) => format!("there is no ring: {why}"),
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+fn ring() -> (Result<RingProbe, String>, Option<(u64, u64)>) {
+    let pool = Settings::default().pool(1);
+    let found = longhaul_transport_uring::features(&pool).map_err(|why| why.to_string());
+    let buffers = pool.lay_out().len();
+    let ring = found.map(|found| RingProbe {
+        cooperative: found.cooperative,
+        operations: found.operations,
+        registered: found.registered,
+        buffers,
+    });
+    (ring, longhaul_transport_uring::locked_memory())
+}
+
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+fn place(path: &Path) -> Result<PlaceProbe, Error> {
+    let found = longhaul_transport_uring::file_system(path).map_err(|error| {
+        Error::new(ErrorKind::Other, format!("{} can't be looked at: {error}", path.display()))
+            .with_cause(error)
+    })?;
+    Ok(PlaceProbe {
+        path: path.into(),
+        file_system: found.name,
+        in_memory: found.in_memory,
+        direct: found.direct,
+    })
+}
+
+#[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
+fn ring() -> (Result<RingProbe, String>, Option<(u64, u64)>) {
+    (Err("this build has none".into()), None)
+}
+
+#[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
+fn place(_path: &Path) -> Result<PlaceProbe, Error> {
+    Err(Error::new(ErrorKind::Other, "this build can't look at file systems"))
+}

@@ -1,0 +1,79 @@
+//! A seeded simulation of groups whose members get their state by a live transfer: the real machines of both
+//! sides; a model channel, model connections, clocks that disagree, and a small model application.
+//!
+//! ```text
+//! groups (seeds), scenario lines ──▶ Case ──▶ World ──▶ Outcome, or a panic that says what broke
+//!
+//! World   agenda (time)   channel (messages of the group)   wires (connections)   faults   judge
+//!  └ Host   clock
+//!     └ Process   Provider, Joiner: the real machines
+//!        └ Store   map, order, pending prepares, digest; a log, captures, a hidden copy
+//! ```
+//!
+//! Members write all the while, in one message or in two phases, and are killed, put to sleep and cut off; whoever
+//! starts joins. Then faults stop, later the writers do, and everybody must come to the same state. What must
+//! hold throughout stands in `judge`. One seed, one history.
+
+mod agenda;
+mod case;
+mod channel;
+mod clients;
+mod clock;
+mod faults;
+mod judge;
+mod process;
+mod scenario;
+mod serving;
+mod soak;
+mod store;
+mod taking;
+mod wires;
+mod world;
+
+use std::time::Duration;
+
+pub use case::Case;
+pub use scenario::{parse as parse_scenario, parse_all as parse_scenarios};
+pub use soak::{Soaked, soak};
+
+use crate::seeds::caught;
+use world::World;
+
+/// How a run went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Members that came to serve by a transfer.
+    pub served: u64,
+    /// Epochs whose outcome was Commit, and Abort.
+    pub committed: u64,
+    /// See there.
+    pub aborted: u64,
+    /// Joiners that were refused or given up at their provider.
+    pub released: u64,
+    /// Times that an outcome was asked for.
+    pub doubts: u64,
+    /// Times that a log did not converge.
+    pub stuck: u64,
+    /// Writes, and transactions in two phases.
+    pub writes: u64,
+    /// See there.
+    pub transactions: u64,
+    /// Pending prepares that travelled.
+    pub pending: u64,
+    /// Messages and requests that a latch held.
+    pub held: u64,
+    /// Events.
+    pub steps: u64,
+    /// The world's time that it took.
+    pub simulated: Duration,
+    /// A hash over everything that happened, in order.
+    pub trace: u64,
+}
+
+/// Runs a case; `aloud` prints what happens as it happens.
+///
+/// # Errors
+/// What broke, if something did.
+pub fn run(case: &Case, aloud: bool) -> Result<Outcome, String> {
+    caught(|| World::new(case, aloud).run())
+}

@@ -1,0 +1,128 @@
+//! A lane: a task that receives from its connection and a task that sends on it.
+
+use std::io;
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use longhaul_core::wire::WireError;
+use longhaul_state::pool::Share;
+use longhaul_transport::{Burst, Cutter, LaneSetup, Receiver, Reporter, Running, Step, Telling};
+
+use crate::local::{Local, buffer};
+use crate::op::{self, Sending};
+
+pub(crate) fn start(local: &Rc<Local>, lane: LaneSetup, [receiving, sending]: [Running; 2]) {
+    let LaneSetup { reporter, connection, cutter, share, bursts, .. } = lane;
+    let incoming = Incoming {
+        local: Rc::clone(local),
+        socket: Arc::clone(connection.stream()),
+        share,
+        reporter: reporter.clone(),
+    };
+    local.spawn(receiving, incoming.run(cutter));
+    local.spawn(sending, send(Arc::clone(connection.stream()), bursts, reporter));
+}
+
+struct Incoming {
+    local: Rc<Local>,
+    socket: Arc<TcpStream>,
+    share: Share,
+    reporter: Reporter,
+}
+
+/// Why the receiving ended.
+enum Ended {
+    Stopped,
+    Io(Option<io::Error>),
+    Invalid(WireError),
+}
+
+impl Incoming {
+    /// Receives to the end, and tells why it came.
+    async fn run(self, mut cutter: Cutter) {
+        let ended = self.receive_frames(&mut cutter).await;
+        if let Some((buffer, frames)) = cutter.rest() {
+            self.reporter.frames(buffer, frames);
+        }
+        match ended {
+            Ended::Stopped => {}
+            Ended::Io(error) => self.reporter.ended(error),
+            Ended::Invalid(error) => {
+                self.reporter.invalid(error);
+                self.reporter.ended(self.discard().await);
+            }
+        }
+    }
+
+    async fn receive_frames(&self, cutter: &mut Cutter) -> Ended {
+        let mut telling = Telling::default();
+        loop {
+            match cutter.step() {
+                Ok(Step::Buffer) => match buffer(&self.share, || self.reporter.is_stopped()).await {
+                    Some(buffer) => cutter.supply(buffer),
+                    None => return Ended::Stopped,
+                },
+                Ok(Step::Frames(buffer, frames)) => self.reporter.frames(buffer, frames),
+                Ok(Step::Read(window)) => {
+                    let index = self.local.registered.index(&window.buffer);
+                    let (result, buffer) =
+                        op::receive(&self.socket, window.buffer, window.range, index).await;
+                    let bytes = *result.as_ref().unwrap_or(&0);
+                    let missing = cutter.received(buffer, bytes);
+                    match result {
+                        Ok(0) => return Ended::Io(None),
+                        Ok(_) => {}
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Ended::Io(Some(error)),
+                    }
+                    if let Some(coming) = telling.came(bytes, missing) {
+                        self.reporter.coming(coming);
+                    }
+                }
+                Err(error) => return Ended::Invalid(error),
+            }
+        }
+    }
+
+    /// Receives to the end, and keeps nothing.
+    async fn discard(&self) -> Option<io::Error> {
+        let mut nowhere = buffer(&self.share, || self.reporter.is_stopped()).await?;
+        loop {
+            let (whole, index) = (0..nowhere.len(), self.local.registered.index(&nowhere));
+            let result;
+            (result, nowhere) = op::receive(&self.socket, nowhere, whole, index).await;
+            match result {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Some(error),
+            }
+        }
+    }
+}
+
+/// Sends all bursts that come.
+async fn send(socket: Arc<TcpStream>, bursts: Receiver<Burst>, reporter: Reporter) {
+    let mut spent = None;
+    while let Some(burst) = bursts.next().await {
+        let (mut sending, mut told) = (Sending::new(burst, spent), 0);
+        while !sending.is_done() {
+            let result;
+            (result, sending) = op::send(&socket, sending).await;
+            match result {
+                Ok(0) => return reporter.ended(Some(io::ErrorKind::WriteZero.into())),
+                Ok(bytes) if !sending.is_done() => {
+                    told += bytes as u64;
+                    reporter.taken(bytes as u64);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return reporter.ended(Some(error)),
+            }
+        }
+        reporter.sent(sending.take_burst(), told);
+        spent = Some(sending);
+    }
+    reporter.finished();
+}

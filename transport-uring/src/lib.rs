@@ -1,0 +1,29 @@
+//! longhaul over `io_uring`: registered buffers, several operations in flight each way, `O_DIRECT`. Linux
+//! alone; elsewhere, and in portable builds, there is nothing in it.
+//!
+//! ```text
+//!  driver ──bursts──▶ ┌──────────────────────────────┐ ── send ──────────▶ socket
+//!         ◀─frames─── │ ring thread: one ring,       │ ◀─ receive ──────── socket
+//!         ──reads───▶ │ tasks of every lane,         │ ◀─ read ─────────── file
+//!         ──writes──▶ │ the pool's buffers registered│ ── write, O_DIRECT ▶ file
+//!                     └──────────────────────────────┘
+//!                            │ ▲
+//!                        opens, user code: a lane's source thread
+//! ```
+//!
+//! [`Ring`] is an engine: drivers, frames and the door are those of `longhaul_transport`. Nothing that may
+//! block runs on the ring's thread; a source that is no file is read as the blocking transport reads it.
+#![cfg(all(target_os = "linux", not(longhaul_portable)))]
+
+mod cold;
+mod lane;
+mod local;
+mod op;
+mod probe;
+mod reads;
+mod registered;
+mod ring;
+mod writes;
+
+pub use probe::{Features, FileSystem, Unavailable, features, file_system, locked_memory};
+pub use ring::Ring;

@@ -1,0 +1,196 @@
+//! Contents for a lane: files are read by the ring, several pieces at once; all else, and every open and close,
+//! is done by a thread that blocks.
+//!
+//! ```text
+//! ops ──▶ submit ──file──▶ a read on the ring ──in order──▶ finish: hashes, tells the driver
+//!            └──opens, closes, other contents──▶ the lane's source thread
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use longhaul_core::id::Lane;
+use longhaul_state::pool::Buffer;
+use longhaul_transport::{Helpers, Opened, Read, ReadOp, Reader, Receiver, Running, Sender, channel};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use crate::cold::past_the_cache;
+use crate::local::{Local, buffer};
+use crate::op;
+
+/// Bytes that offsets and lengths of a direct read are multiples of, on any disk.
+const PAGE: usize = 4096;
+
+/// A read that was begun, and where its result comes.
+struct UnderWay {
+    read: Read,
+    result: Receiver<(Buffer, io::Result<usize>)>,
+}
+
+/// A file to be read.
+#[derive(Clone)]
+struct Readable {
+    file: Arc<File>,
+    /// Reads of this descriptor pass the page cache by.
+    direct: Option<Arc<File>>,
+}
+
+/// Begun, or over: in the order of the driver's commands.
+enum Next {
+    Read(UnderWay),
+    Close(Arc<Opened>),
+}
+
+pub(crate) fn start(
+    local: &Rc<Local>,
+    lane: Lane,
+    ops: Receiver<ReadOp>,
+    helpers: Helpers,
+    [submitting, finishing]: [Running; 2],
+) {
+    let (begun, in_order) = channel();
+    let reader = Reader::new(lane, &helpers);
+    let submit = Submit { local: Rc::clone(local), lane, helpers, source: None, files: Vec::new(), begun };
+    local.spawn(submitting, submit.run(ops));
+    local.spawn(finishing, finish(reader, in_order));
+}
+
+struct Submit {
+    local: Rc<Local>,
+    lane: Lane,
+    helpers: Helpers,
+    /// The thread that blocks, once there is something for it.
+    source: Option<Sender<ReadOp>>,
+    /// Contents that are open, with the file of those that are files.
+    files: Vec<(Arc<Opened>, Option<Readable>)>,
+    begun: Sender<Next>,
+}
+
+impl Submit {
+    async fn run(mut self, ops: Receiver<ReadOp>) {
+        while let Some(op) = ops.next().await {
+            match op {
+                ReadOp::Read(read) => {
+                    let Some(file) = self.file(read.content()).await else { return };
+                    match file {
+                        Some(file) => {
+                            let stopped = || self.helpers.is_stopped();
+                            let Some(buffer) = buffer(self.helpers.share(), stopped).await else { return };
+                            self.read(read, file, buffer);
+                        }
+                        None => self.blocking(ReadOp::Read(read)),
+                    }
+                }
+                ReadOp::Close(close) => {
+                    self.files.retain(|(content, _)| !Arc::ptr_eq(content, close.content()));
+                    self.begun.send(Next::Close(Arc::clone(close.content())));
+                    self.blocking(ReadOp::Close(close));
+                }
+                other @ ReadOp::Open(..) => self.blocking(other),
+            }
+        }
+    }
+
+    /// The file that a content is, if it is one; `None` if it can't be opened, which the driver hears of.
+    async fn file(&mut self, content: &Arc<Opened>) -> Option<Option<Readable>> {
+        if let Some((_, file)) = self.files.iter().find(|(other, _)| Arc::ptr_eq(other, content)) {
+            return Some(file.clone());
+        }
+        let (answer, opened) = channel();
+        self.blocking(ReadOp::Open(
+            Arc::clone(content),
+            Box::new(move |file| {
+                answer.send(file);
+            }),
+        ));
+        let path = self.helpers.data_path();
+        let file = opened.next().await?.map(|file| {
+            await_reads(&file);
+            self.local.registered.register();
+            Readable { direct: past_the_cache(&file, path), file }
+        });
+        // Those of attempts that failed are not closed.
+        self.files.retain(|(other, _)| Arc::strong_count(other) > 1);
+        self.files.push((Arc::clone(content), file.clone()));
+        Some(file)
+    }
+
+    fn read(&self, read: Read, file: Readable, buffer: Buffer) {
+        let (sender, result) = channel();
+        let (offset, wanted) = (read.offset(), read.bytes_wanted());
+        let local = Rc::clone(&self.local);
+        self.begun.send(Next::Read(UnderWay { read, result }));
+        self.local.spawn(self.helpers.threads().enter(), async move {
+            sender.send(fill(&local, &file, offset, wanted, buffer).await);
+        });
+    }
+
+    fn blocking(&mut self, op: ReadOp) {
+        let source = self.source.get_or_insert_with(|| {
+            let (sender, ops) = channel();
+            let reader = Reader::new(self.lane, &self.helpers);
+            self.helpers
+                .threads()
+                .spawn(format!("longhaul-source-{}", self.lane.0), move || reader.run(&ops));
+            sender
+        });
+        // A thread that has ended has reported why.
+        source.send(op);
+    }
+}
+
+/// Reads until the piece is whole or the file ends.
+async fn fill(
+    local: &Local,
+    from: &Readable,
+    offset: u64,
+    wanted: usize,
+    mut buffer: Buffer,
+) -> (Buffer, io::Result<usize>) {
+    let (index, mut filled) = (local.registered.index(&buffer), 0);
+    let mut direct = from.direct.as_ref();
+    while filled < wanted {
+        // Whole pages, if more of a page than is wanted must come with it: a buffer holds a page more than a chunk.
+        let end = if direct.is_some() { wanted.next_multiple_of(PAGE).min(buffer.len()) } else { wanted };
+        let file = direct.unwrap_or(&from.file);
+        let result;
+        (result, buffer) = op::read_at(file, buffer, filled..end, offset + filled as u64, index).await;
+        match result {
+            Ok(0) => break,
+            Ok(read) => filled = (filled + read).min(wanted),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A place that is not aligned, or other rules of the file system: the page cache has none.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput && direct.is_some() => direct = None,
+            Err(error) => return (buffer, Err(error)),
+        }
+    }
+    (buffer, Ok(filled))
+}
+
+/// Files are opened so that a FIFO in their place does not make the open wait; of a file, a ring takes it that
+/// nobody wants to wait for its disk.
+fn await_reads(file: &File) {
+    if let Ok(flags) = fcntl(file, FcntlArg::F_GETFL) {
+        let flags = OFlag::from_bits_retain(flags) - OFlag::O_NONBLOCK;
+        // Where that does not go, a read says that it would wait, and fails.
+        let _ = fcntl(file, FcntlArg::F_SETFL(flags));
+    }
+}
+
+/// Hashes what was read, in order, and tells the driver.
+async fn finish(mut reader: Reader, begun: Receiver<Next>) {
+    while let Some(next) = begun.next().await {
+        match next {
+            Next::Read(UnderWay { read, result }) => {
+                // A read that panicked was reported.
+                let Some((buffer, result)) = result.next().await else { return };
+                if !reader.read_back(&read, buffer, result) {
+                    return;
+                }
+            }
+            Next::Close(content) => reader.forget(&content),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The pool's buffers, registered with the ring as far as memory may be locked.
+
+use std::cell::Cell;
+use std::io;
+
+use longhaul_state::pool::{Buffer, Pool, Region};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio_uring::buf::fixed::FixedBufRegistry;
+
+use crate::op::Slot;
+
+/// Buffers that a ring takes (`UIO_MAXIOV`).
+const MOST: u16 = 1024;
+
+/// The pool's buffers, of which the first `count` by number are registered.
+pub(crate) struct Registered {
+    pool: Pool,
+    /// None as long as nothing has come that is worth it: to be registered, memory must be there.
+    count: Cell<Option<u16>>,
+}
+
+impl Registered {
+    pub(crate) const fn new(pool: Pool) -> Self {
+        Self { pool, count: Cell::new(None) }
+    }
+
+    /// Registers as many buffers as the system allows, if that is not done yet; it may be none. How many there are.
+    /// Called on the ring's thread.
+    pub(crate) fn register(&self) -> usize {
+        let count = self.count.get().unwrap_or_else(|| most(&self.pool));
+        self.count.set(Some(count));
+        count.into()
+    }
+
+    /// Where a buffer is registered.
+    pub(crate) fn index(&self, buffer: &Buffer) -> Option<u16> {
+        let number = u16::try_from(buffer.number()).ok().filter(|_| buffer.is_of(&self.pool))?;
+        (number < self.count.get()?).then_some(number)
+    }
+}
+
+fn most(pool: &Pool) -> u16 {
+    let regions = pool.lay_out();
+    let wanted = regions.len().min(MOST.into()) as u16;
+    let (mut count, mut asked) = (wanted, false);
+    while count > 0 {
+        match register(pool, &regions[..count.into()]) {
+            Ok(()) => break,
+            Err(_) if !std::mem::replace(&mut asked, true) => raise_limit(),
+            Err(error) => {
+                tracing::debug!(%error, count, "buffers could not be registered");
+                count /= 2;
+            }
+        }
+    }
+    if count < wanted {
+        let limit = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft);
+        tracing::info!(
+            "{count} of {wanted} buffers are registered with the ring: the limit on locked memory is {limit} \
+             bytes (ulimit -l)"
+        );
+    }
+    count
+}
+
+fn register(pool: &Pool, regions: &[Region]) -> io::Result<()> {
+    // The runtime keeps what was registered until it ends.
+    FixedBufRegistry::new(regions.iter().map(|region| Slot::new(*region, pool))).register()
+}
+
+/// What a process may lock unasked is less than it may ask for. The soft limit alone, and the process hears of it: it is
+/// the limit of all that it does.
+fn raise_limit() {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK) else { return };
+    if soft >= hard {
+        return;
+    }
+    match setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard) {
+        Ok(()) => tracing::info!("this process may lock {hard} bytes of memory from now on, not {soft}"),
+        Err(error) => tracing::debug!(%error, "the limit on locked memory could not be raised"),
+    }
+}

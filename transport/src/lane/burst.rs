@@ -1,0 +1,73 @@
+//! What a lane sends at once.
+
+use std::ops::Range;
+
+use crate::bytes::Bytes;
+
+/// Frames and payloads to be written one after another.
+#[derive(Debug, Default)]
+pub struct Burst {
+    control: Vec<u8>,
+    segments: Vec<Segment>,
+    len: usize,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Control(Range<usize>),
+    Payload(Bytes),
+}
+
+/// What a burst that comes back keeps of its memory for pieces.
+const SEGMENTS: usize = 512;
+/// What a burst that comes back keeps of its memory for control frames, in bytes.
+const KEPT: usize = 64 << 10;
+
+impl Burst {
+    /// The pieces of memory that are to be sent, one after another.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.segments.iter().map(|segment| match segment {
+            Segment::Control(range) => &self.control[range.clone()],
+            Segment::Payload(bytes) => bytes,
+        })
+    }
+
+    /// Bytes in it.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What was written is let go; the memory serves the next one.
+    pub(super) fn clear(&mut self) {
+        self.control.clear();
+        self.control.shrink_to(KEPT);
+        self.segments.clear();
+        self.segments.shrink_to(SEGMENTS);
+        self.len = 0;
+    }
+
+    /// Appends headers and bodies.
+    pub(crate) fn control(&mut self, bytes: &[u8]) {
+        let start = self.control.len();
+        self.control.extend_from_slice(bytes);
+        self.len += bytes.len();
+        match self.segments.last_mut() {
+            Some(Segment::Control(range)) => range.end = self.control.len(),
+            _ => self.segments.push(Segment::Control(start..self.control.len())),
+        }
+    }
+
+    /// Appends a payload: a small one is copied, which costs less than a slice of its own.
+    pub(crate) fn payload(&mut self, bytes: Bytes) {
+        const COPY: usize = 1024;
+        if bytes.len() <= COPY {
+            return self.control(&bytes);
+        }
+        self.len += bytes.len();
+        self.segments.push(Segment::Payload(bytes));
+    }
+}

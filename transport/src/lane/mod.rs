@@ -1,0 +1,207 @@
+//! A lane: one connection, and what receives from it and sends on it.
+
+mod burst;
+mod frames;
+
+use std::io;
+use std::time::Instant;
+
+use longhaul_core::id::Lane;
+use longhaul_core::integrity::Integrity;
+use longhaul_core::wire::WireError;
+use longhaul_state::pool::{Buffer, Share};
+
+pub use burst::Burst;
+pub(crate) use frames::Inbound;
+pub use frames::{Cutter, Frames, Step, Window};
+
+use crate::channel::{Sender, channel};
+use crate::driver::{Message, Queue};
+use crate::engine::{Engine, Helpers, LaneSetup};
+use crate::stream::{Connection, TELL_EVERY};
+
+/// Bursts that a writer may have before the driver waits for it.
+const BURSTS: usize = 3;
+/// Bytes at which a burst goes to the writer.
+pub(crate) const BURST_BYTES: usize = 512 << 10;
+
+/// One connection of a lane. A lane that is dialled again has another: what the old one's engine
+/// still reports is told apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Port {
+    pub(crate) lane: Lane,
+    pub(crate) connection: u32,
+}
+
+/// What receives from a lane's connection, or sends on it, tells the driver here.
+#[derive(Clone)]
+pub struct Reporter {
+    port: Port,
+    queue: Queue,
+}
+
+impl Reporter {
+    /// The lane.
+    #[must_use]
+    pub const fn lane(&self) -> Lane {
+        self.port.lane
+    }
+
+    /// Whether the session is over: nobody hears anything any more.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.queue.is_stopped()
+    }
+
+    /// Frames came.
+    pub fn frames(&self, buffer: Buffer, frames: Frames) {
+        self.queue.send(Message::Inbound { port: self.port, buffer, frames });
+    }
+
+    /// Bytes came that are no frames. Until the peer has read why, it is listened to: bytes unread would take our
+    /// words along.
+    pub fn invalid(&self, error: WireError) {
+        self.queue.send(Message::Invalid { port: self.port, error });
+    }
+
+    /// The connection ended (no error), or failed.
+    pub fn ended(&self, error: Option<io::Error>) {
+        self.queue.send(Message::LaneEnded { port: self.port, error });
+    }
+
+    /// So many bytes have come of a payload that is not whole.
+    pub fn coming(&self, bytes: u64) {
+        self.queue.send(Message::Coming { port: self.port, bytes });
+    }
+
+    /// So many bytes were taken of a burst that is not over.
+    pub fn taken(&self, bytes: u64) {
+        self.queue.send(Message::Taken { port: self.port, bytes });
+    }
+
+    /// The burst was sent; so many bytes of it were told of already.
+    pub fn sent(&self, mut burst: Burst, told: u64) {
+        let bytes = burst.len() as u64 - told;
+        // Buffers go back to the pool now, not when the burst is used again.
+        burst.clear();
+        self.queue.send(Message::Sent { port: self.port, bytes, burst });
+    }
+
+    /// All bursts were sent, and there will be no more.
+    pub fn finished(&self) {
+        self.queue.send(Message::WriterEnded { port: self.port });
+    }
+}
+
+/// Counts what came of a payload that is not whole, and says when to tell of it.
+#[derive(Debug, Default)]
+pub struct Telling {
+    untold: u64,
+    since: Option<Instant>,
+}
+
+impl Telling {
+    /// So many bytes came, and so many are missing now. What is to be told of, if it is time.
+    #[must_use]
+    pub fn came(&mut self, bytes: usize, missing: usize) -> Option<u64> {
+        if missing == 0 {
+            *self = Self::default();
+            return None;
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.untold += bytes as u64;
+        if since.elapsed() < TELL_EVERY {
+            return None;
+        }
+        self.since = None;
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+/// The driver's end of a lane.
+pub(crate) struct LaneEnd {
+    pub(crate) port: Port,
+    writer: Option<Sender<Burst>>,
+    connection: Connection,
+    /// Bursts at the writer.
+    under_way: usize,
+    /// What will be sent next.
+    pub(crate) building: Burst,
+    /// Bursts that came back: their memory is used again.
+    spare: Vec<Burst>,
+}
+
+impl LaneEnd {
+    /// Starts a lane. Payloads are received into buffers of `share`.
+    pub(crate) fn start(
+        port: Port,
+        connection: Connection,
+        share: Share,
+        integrity: Integrity,
+        helpers: &Helpers,
+        engine: &dyn Engine,
+    ) -> Self {
+        let (writer, bursts) = channel();
+        engine.start_lane(LaneSetup {
+            reporter: Reporter { port, queue: helpers.queue.clone() },
+            connection: connection.clone(),
+            cutter: Cutter::new(integrity),
+            share,
+            bursts,
+            threads: helpers.threads.clone(),
+        });
+        Self {
+            port,
+            writer: Some(writer),
+            connection,
+            under_way: 0,
+            building: Burst::default(),
+            spare: Vec::with_capacity(BURSTS),
+        }
+    }
+
+    /// Whether the writer takes another burst now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.under_way < BURSTS && self.building.len() < BURST_BYTES
+    }
+
+    /// Hands what was built to the writer, if it has room; `true` if it did.
+    pub(crate) fn flush(&mut self) -> bool {
+        if self.building.is_empty() || self.under_way >= BURSTS {
+            return false;
+        }
+        let next = self.spare.pop().unwrap_or_default();
+        let burst = std::mem::replace(&mut self.building, next);
+        // A writer that has ended has said why; the driver will hear of it.
+        if self.writer.as_ref().is_some_and(|writer| writer.send(burst)) {
+            self.under_way += 1;
+        }
+        true
+    }
+
+    /// A burst was written, and came back.
+    pub(crate) fn sent(&mut self, burst: Burst) {
+        self.under_way -= 1;
+        self.spare.push(burst);
+    }
+
+    /// Hands over what is left, room or not, and ends the writing: the peer sees the end after it.
+    pub(crate) fn finish(&mut self) {
+        let last = std::mem::take(&mut self.building);
+        if let Some(writer) = self.writer.take()
+            && !last.is_empty()
+        {
+            writer.send(last);
+        }
+    }
+
+    /// Says on the connection that nothing more comes. Only after the writer has ended.
+    pub(crate) fn finish_connection(&self) {
+        self.connection.finish();
+    }
+
+    /// Ends the connection now.
+    pub(crate) fn close(&self) {
+        self.connection.close();
+    }
+}
