@@ -19,7 +19,7 @@ pub(super) struct Content {
     pub(super) value: u64,
 }
 
-/// A joiner's pin.
+/// A joiner's pin, or the sender's own when it begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pin {
     pub(super) joiner: MemberId,
@@ -62,6 +62,11 @@ impl Stream {
         self.pins.retain(|pin| pin.until > now);
         let pinned = self.pins.iter().map(|pin| pin.behind).min().unwrap_or(u64::MAX);
         self.dropped = self.dropped.max(delivered_by_all.min(pinned));
+    }
+
+    /// Keeps all from its first message on for so long: who pinned before could not ask it.
+    pub(super) fn begin(&mut self, until: u64) {
+        self.pins.push(Pin { joiner: self.sender, behind: 0, until });
     }
 
     /// Keeps what is there for a joiner.

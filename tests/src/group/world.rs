@@ -543,6 +543,10 @@ impl Shared {
 
     /// A message is sent to all that live.
     fn append(&mut self, stream: usize, content: Content) -> u64 {
+        if self.streams[stream].sent.is_empty() {
+            let until = self.agenda.now() + self.stall().as_nanos() as u64;
+            self.streams[stream].begin(until);
+        }
         self.streams[stream].sent.push(content);
         let (sequence, source) = (self.streams[stream].last().0, self.streams[stream].process);
         let from = self.streams[stream].host;

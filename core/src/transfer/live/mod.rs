@@ -67,6 +67,8 @@
 //!   nobody streams from it. One latch at a time: the others follow the log meanwhile.
 //! - A provider that becomes a non-participant refuses those who capture, stream or follow; an epoch at its latch
 //!   still gets its outcome, which is a lease away at most.
+//! - A member that begins to send keeps its messages from the first on for [`Config::stall_timeout`], pinned or not:
+//!   a joiner that pinned before could not ask it. Ready is said with pins younger than half of that.
 //! - What the log holds is bounded: at [`Config::log_bytes`] whoever needs the oldest record is refused
 //!   ([`Refusal::LogFull`]) and begins a new round. So there is never a hole.
 
