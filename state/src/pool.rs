@@ -26,6 +26,9 @@ pub const DEFAULT_MEMORY: usize = 16 << 20;
 /// The least memory for buffers: one session of one data lane, at the smallest usual chunk.
 pub const MIN_MEMORY: usize = 1 << 20;
 
+/// What a session needs beside its buffers: its machine, its threads, what they tell each other.
+const SESSION_BYTES: usize = 512 << 10;
+
 /// Buffers that there are whatever is charged: less, and data would not move.
 const LEAST: usize = 4;
 
@@ -67,10 +70,12 @@ impl std::fmt::Debug for Page {
 
 impl Pool {
     /// A pool of at most `memory` bytes (at least [`MIN_MEMORY`]) for up to `sessions` sessions of
-    /// `lanes` data lanes. The chunk is as long as that allows, at most `chunk`: depth shrinks first.
+    /// `lanes` data lanes. The chunk is as long as that allows, at most `chunk`: depth shrinks first. What
+    /// sessions but the first need beside buffers is taken off, so that many need no more memory than one; at most half.
     #[must_use]
     pub fn new(memory: usize, chunk: ChunkLen, sessions: usize, lanes: u16) -> Self {
         let memory = memory.max(MIN_MEMORY);
+        let memory = memory - (sessions.saturating_sub(1) * SESSION_BYTES).min(memory / 2);
         // Two chunks a lane, and lane 0 and a helper's on top, must fit for every session.
         let needed = sessions.max(1) * (2 * usize::from(lanes.max(1)) + 2);
         let mut chunk = chunk;
@@ -404,7 +409,7 @@ mod tests {
     #[test]
     fn who_comes_last_finds_what_the_others_have_though_they_give_nothing_back() {
         let pool = Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, 8, 2);
-        let capacity = DEFAULT_MEMORY / pool.buffer_len();
+        let capacity = (DEFAULT_MEMORY - 7 * SESSION_BYTES) / pool.buffer_len();
         let held: Vec<_> = (0..8).map(|_| take_all(&pool.share())).collect();
         for buffers in held {
             assert_eq!(buffers.len(), capacity / 8);

@@ -17,8 +17,8 @@ use crowd::Strangers;
 
 /// Of its rate alone, the joiner must have so much with strangers.
 pub const LEAST: f64 = 0.8;
-/// The provider's memory: what is aimed at is 32 MiB, half of it for buffers, and it has been seen a MiB over.
-pub const MEMORY: u64 = 34 << 20;
+/// The provider's memory: half of it for buffers, and for what its sessions need beside them.
+pub const MEMORY: u64 = 32 << 20;
 /// How long one of the two lasts before it is the other's turn.
 const TURN: Duration = Duration::from_secs(15);
 /// Who never reads is given up after this.

@@ -23,9 +23,6 @@ const BUILDING: usize = 1536 << 10;
 const _: () = assert!(4 * size_of::<Machine>() < BUILDING);
 /// Buffers for lanes that carry control: each idle reader holds one, lane 0 may have some on the way.
 const RESERVED: usize = LANES + 3;
-/// What a session needs beside its buffers: its machine, its threads, what they tell each other. The pool has so much
-/// less while it runs, so that many sessions need no more memory than one.
-const SESSION_BYTES: usize = 512 << 10;
 /// Longer than any control frame.
 const CONTROL_CHUNK: ChunkLen = ChunkLen::new(32 << 10).expect("a power of two in range");
 const _: () = assert!(FRAME_MAX <= CONTROL_CHUNK.bytes() as usize);
@@ -74,12 +71,10 @@ pub(crate) fn run(
         Side::Provider => CONTROL_CHUNK,
         Side::Joiner => setup.pool.chunk().clamp(ChunkLen::DEFAULT, SMALL_CHUNK),
     };
-    let share = setup.pool.share();
-    share.charge(SESSION_BYTES);
     let helpers = Helpers {
         queue: setup.queue.clone(),
         threads: Threads::new(setup.queue.clone()),
-        share,
+        share: setup.pool.share(),
         reserved: Pool::reserved(reserved, RESERVED).share(),
         control: Arc::clone(setup.control),
         data_path: options.data_path,
