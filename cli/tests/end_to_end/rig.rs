@@ -226,13 +226,15 @@ pub(crate) fn push(path: &Path, address: &str, options: &[&str]) -> Outcome {
     Running::start(command).wait()
 }
 
+/// A user who is not root.
+const NOBODY: u32 = 65_534;
+
 /// The command as a user who is not root, and a copy of it that this user may read: it runs with both.
 /// `None` if only this user's own rights are to be had and they are root's.
 pub(crate) fn unprivileged<S: AsRef<OsStr>>(
     home: &Scratch,
     args: impl IntoIterator<Item = S>,
 ) -> Option<Command> {
-    const NOBODY: u32 = 65_534;
     let mut command = longhaul(args);
     if !is_root() {
         return Some(command);
@@ -247,6 +249,17 @@ pub(crate) fn unprivileged<S: AsRef<OsStr>>(
     let mut trial = Command::new(&program);
     let runs = trial.arg("--version").uid(NOBODY).gid(NOBODY).current_dir("/").output();
     runs.is_ok_and(|output| output.status.success()).then_some(command)
+}
+
+/// What [`unprivileged`] made, behind what a shell does first.
+pub(crate) fn within(command: &Command, first: &str) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(format!("{first} && exec \"$0\" \"$@\"")).arg(command.get_program());
+    shell.args(command.get_args()).env_clear().stdin(Stdio::null()).current_dir("/");
+    if is_root() {
+        shell.uid(NOBODY).gid(NOBODY);
+    }
+    shell
 }
 
 /// Root can't be denied what modes deny.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use nix::errno::Errno;
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-use crate::rig::{Listening, Outcome, Scratch, fetch, run};
+use crate::rig::{Listening, Outcome, Running, Scratch, fetch, run, unprivileged, within};
 use crate::tree::assert_same;
 
 /// What the log says when there is no ring.
@@ -86,6 +87,31 @@ fn without_a_ring_blocking_calls_move_the_bytes_and_the_log_says_why() {
             }
         };
         std::thread::spawn(filtered).join().unwrap();
+    }
+}
+
+// Catalogue: F60
+#[test]
+fn where_little_memory_may_be_locked_a_ring_moves_the_bytes_and_the_log_says_so() {
+    let (scratch, home) = (Scratch::new(), Scratch::new());
+    let (state, copy) = (scratch.dir("state"), home.dir("own").join("copy"));
+    fs::write(state.join("large"), vec![7; (3 << 20) + 777]).unwrap();
+    let provider = Listening::serve(&state, &["--once"]);
+    let options = ["--transport", "uring", "--json", "-v"];
+    let args = [&["fetch", &provider.address, copy.to_str().unwrap()], &options[..]].concat();
+    let Some(fetch) = unprivileged(&home, args) else {
+        println!("skipped: root may lock all memory, and there is no other user here");
+        return;
+    };
+    fs::set_permissions(home.join("own"), fs::Permissions::from_mode(0o777)).unwrap();
+    // 64 KiB, and no more is to be had.
+    let outcome = Running::start(within(&fetch, "ulimit -l 64")).wait().expect(0);
+    provider.wait().expect(0);
+    assert_same(&state, &copy);
+    if !outcome.stderr.contains(NO_RING) {
+        assert_eq!(outcome.summary()["transport"], "uring");
+        let _ =
+            outcome.says("buffers are registered with the ring: the limit on locked memory is 65536 bytes");
     }
 }
 
