@@ -16,6 +16,7 @@ const EXIT_CODES: &str = "Exit codes:
   11   not authorised
   12   the peer speaks another protocol or version
   13   refused, or busy for longer than --busy-wait
+  14   all was sent; whether the joiner has published is not known
   20   the source can't be read
   21   the destination can't be used
   22   no space left
@@ -441,7 +442,7 @@ mod tests {
     #[test]
     fn every_exit_code_is_in_the_help() {
         let help = Cli::command().render_long_help().to_string();
-        for code in [0, 1, 2, 10, 11, 12, 13, 20, 21, 22, 23, 24, 25, 30, 130, 143] {
+        for code in [0, 1, 2, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 30, 130, 143] {
             assert!(help.contains(&code.to_string()), "{code}");
         }
     }

@@ -23,6 +23,7 @@ pub(crate) fn run(args: &Push, output: &Output) -> Result<(), Error> {
         .data_path(args.common.data_path.into())
         .to(&args.address);
     let summary = follow(transfer, output)?;
+    summary.require_confirmed()?;
     output.object(&json::success(&summary));
     output.result(&words::summary("pushed", &summary, &args.address));
     Ok(())

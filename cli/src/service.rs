@@ -91,6 +91,7 @@ impl Hosted<'_> {
         receipts?;
         match served.last {
             Some(summary) if once => {
+                summary.require_confirmed()?;
                 output.object(&json::success(&summary));
                 Ok(())
             }

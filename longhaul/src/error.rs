@@ -61,6 +61,8 @@ kinds! {
     Busy = 13, "busy" <= Busy;
     /// The peer will not, or another process holds the staging directory.
     Refused = 13, "refused" <= Refused;
+    /// All was sent and the joiner has agreed to it; whether it has published is not known.
+    Unconfirmed = 14, "unconfirmed";
     /// The source does not exist, can't be read, or holds what can't be sent.
     Source = 20, "source" <= Source;
     /// The destination can't be used or written.

@@ -7,6 +7,7 @@ use longhaul_core::integrity::{Integrity, Root};
 use longhaul_state::transfer;
 
 use crate::destination::Recovered;
+use crate::error::{Error, ErrorKind};
 use crate::receipt::Receipt;
 use crate::settings::Transport;
 
@@ -91,9 +92,40 @@ impl Summary {
         if self.duration.is_zero() { 0.0 } else { self.bytes as f64 / self.duration.as_secs_f64() }
     }
 
+    /// For a provider that must know: that the joiner has said that it has published.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unconfirmed`]: the connection was lost with the joiner's last word.
+    pub fn require_confirmed(&self) -> Result<(), Error> {
+        if self.confirmed {
+            return Ok(());
+        }
+        let message = "all was sent and the joiner has agreed to it; whether it has published is not known";
+        let error = Error::new(ErrorKind::Unconfirmed, message);
+        Err(error.with_hint("look at the destination, or push again: what the joiner has is kept"))
+    }
+
     /// What can be kept to verify the state later.
     #[must_use]
     pub fn receipt(&self) -> Receipt {
         Receipt { root: self.root, items: self.items, bytes: self.bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_state::sink::Agreed;
+
+    use super::*;
+
+    #[test]
+    fn who_must_know_is_told_that_nobody_knows() {
+        let root = Root { integrity: Integrity::None, hash: [0; 32] };
+        let agreed = Agreed { items: 1, bytes: 1, root };
+        let recovered = Recovered { agreed, caveat: None };
+        let mut summary = Summary::recovered(&recovered, Duration::ZERO, Transport::Std);
+        summary.require_confirmed().unwrap();
+        summary.confirmed = false;
+        assert_eq!(summary.require_confirmed().unwrap_err().exit_code(), 14);
     }
 }

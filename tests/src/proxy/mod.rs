@@ -33,6 +33,8 @@ const STALL: Duration = Duration::from_millis(600);
 const BOUND: Duration = STALL.saturating_mul(2).saturating_add(Duration::from_millis(800));
 /// How a command ends that met a fault of the network: unreachable, another protocol, integrity, stalled.
 const CODES: [i32; 4] = [10, 12, 23, 30];
+/// How a push ends whose joiner's last word was lost.
+const UNCONFIRMED: i32 = 14;
 /// Rounds at once: they mostly wait.
 const AT_ONCE: usize = 8;
 
@@ -195,6 +197,9 @@ impl<'a> Worker<'a> {
         let listener = attempt.listener().settled(BOUND)?;
         if code == 0 {
             attempt.is_done(&ended)?;
+        } else if code == UNCONFIRMED && meddled.is_some() {
+            // The last word was lost: only the joiner knows.
+            attempt.is_absent_or_whole()?;
         } else if CODES.contains(&code) && meddled.is_some() {
             attempt.is_absent_or_whole()?;
             let address = attempt.listener().address.to_string();
@@ -268,10 +273,6 @@ impl<'a> Attempt<'a> {
     fn is_done(&self, ended: &Ended) -> Result<(), String> {
         if ended.code != Some(0) {
             return Err(format!("it is not done: {ended:?}"));
-        }
-        // All was sent, and the last word lost: only the joiner knows.
-        if ended.last["confirmed"] == false {
-            return self.is_absent_or_whole();
         }
         self.rig.state(self.transfer.large).compare(&self.copy)?;
         let names = self.names();
