@@ -51,6 +51,7 @@ pub(crate) fn dry_run(survey: &Survey, duration: Duration) -> Value {
         "items": survey.items,
         "bytes": survey.bytes,
         "allocated": survey.allocated,
+        "longest_name": (survey.longest_name > 0).then_some(survey.longest_name),
         "bytes_sent": 0,
         "seconds": duration.as_secs_f64(),
     })

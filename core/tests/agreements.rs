@@ -197,6 +197,7 @@ fn totals() -> Totals<'static> {
         items: 0,
         bytes: Some(0),
         allocated: 0,
+        longest_name: 0,
         snapshot: task(0).snapshot,
         digest_members: 0,
         app_meta: b"",

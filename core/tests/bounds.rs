@@ -63,6 +63,7 @@ const TASK: Task<'_> = Task {
     items: 1,
     bytes: None,
     allocated: 0,
+    longest_name: 0,
     snapshot: SnapshotId([0; 16]),
     digest_members: 0,
     app_meta: b"",

@@ -159,6 +159,7 @@ impl Pair {
                         items: 1,
                         bytes: Some(SIZE),
                         allocated: CHUNK,
+                        longest_name: 0,
                         snapshot: SnapshotId::default(),
                         digest_members: 0,
                         app_meta: b"",

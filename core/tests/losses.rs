@@ -65,6 +65,7 @@ fn prepare(machine: &mut Large) {
         items: FILES.into(),
         bytes: None,
         allocated: 0,
+        longest_name: 0,
         snapshot: task(1).snapshot,
         digest_members: 0,
         app_meta: b"",

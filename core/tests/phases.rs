@@ -128,6 +128,7 @@ const PROVIDING: &[Step] = &[
             items: 1,
             bytes: None,
             allocated: 0,
+            longest_name: 0,
             snapshot: task(1).snapshot,
             digest_members: 1,
             app_meta: b"",

@@ -91,6 +91,7 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
                 items: 1_000_000,
                 bytes: Some(1 << 40),
                 allocated: 1 << 39,
+                longest_name: 243,
                 snapshot: SnapshotId(id(6)),
                 digest_members: 1024,
                 app_meta: b"{}",

@@ -514,6 +514,7 @@ impl Member {
                 items: things.len() as u64,
                 bytes: if self.unknown_totals { None } else { Some(bytes) },
                 allocated: 0,
+                longest_name: 0,
                 snapshot: SnapshotId::default(),
                 digest_members: 0,
                 app_meta: b"",

@@ -256,6 +256,7 @@ impl Lone {
                     items: choices.pick(&[1, 2, 3, 0, 100, 256, u64::from(u32::MAX), u64::MAX]),
                     bytes,
                     allocated: 0,
+                    longest_name: 0,
                     snapshot: SnapshotId::default(),
                     digest_members: choices.pick(&[0, 0, 0, 1, 2]),
                     app_meta: b"",

@@ -67,6 +67,7 @@ impl Source for Capture {
             items,
             bytes: Some(bytes),
             allocated: bytes,
+            longest_name: self.0.keys().map(|name| name.len() as u16).max().unwrap_or(0),
             ..Survey::default()
         })
     }

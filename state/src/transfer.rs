@@ -612,6 +612,7 @@ pub const fn survey_of(task: &longhaul_core::wire::Task<'_>) -> Survey {
         items: task.items,
         bytes: task.bytes,
         allocated: task.allocated,
+        longest_name: task.longest_name,
         linked: 0,
         warnings: crate::source::Warnings { special_skipped: 0, mode_bits_dropped: 0 },
     }

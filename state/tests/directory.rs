@@ -181,6 +181,38 @@ fn everything_that_storage_engines_have_arrives_as_it_was() {
 }
 
 #[test]
+fn a_survey_knows_the_longest_part_of_any_name() {
+    let longest = |s: &Scratch| s.source().survey(&()).unwrap().longest_name;
+    let s = scratch();
+    assert_eq!(longest(&s), 0);
+    s.write("four/and/file", b"");
+    assert_eq!(longest(&s), 4);
+    symlink("and", s.from.join("four/linked")).unwrap();
+    assert_eq!(longest(&s), 6);
+    fs::hard_link(s.from.join("four/and/file"), s.from.join("another")).unwrap();
+    assert_eq!(longest(&s), 7);
+    fs::create_dir(s.from.join("four").join("n".repeat(255))).unwrap();
+    assert_eq!(longest(&s), 255);
+    let single = DirectorySource::new(s.from.join("another"), DirectoryOptions::default()).unwrap();
+    assert_eq!(single.survey(&()).unwrap().longest_name, 0, "a state that is a file has no name");
+}
+
+// Catalogue: F41
+#[test]
+fn a_destination_with_too_long_a_name_is_refused_before_there_is_a_state() {
+    let s = scratch();
+    let preflight = |name: String| {
+        DirectorySink::new(s.to.with_file_name(name), DirectorySinkOptions::default()).unwrap().preflight()
+    };
+    preflight("n".repeat(255)).unwrap();
+    let error = preflight("n".repeat(256)).unwrap_err();
+    let native = cfg!(target_os = "linux") && !PORTABLE;
+    let (need, have) = if native { (Some(256), Some(255)) } else { (None, None) };
+    let expected = SinkErrorKind::NameTooLong { need, have };
+    assert_eq!(error.to_string(), SinkError::whole(expected).to_string());
+}
+
+#[test]
 fn holes_are_neither_sent_nor_allocated() {
     let s = scratch();
     let path = s.write("sparse", b"start");

@@ -50,9 +50,13 @@ impl Executor for Agreeable {
     fn execute(&mut self, op: &FileOp, _payload: &[u8]) -> Result<OpReply, OpError> {
         Ok(match op {
             FileOp::Inspect => OpReply::Destination(Destination::Absent),
-            FileOp::MeasureSpace => {
-                OpReply::Space(Space { free_bytes: None, free_inodes: None, syncs_tree: true, caveat: None })
-            }
+            FileOp::MeasureSpace => OpReply::Space(Space {
+                free_bytes: None,
+                free_inodes: None,
+                longest_name: None,
+                syncs_tree: true,
+                caveat: None,
+            }),
             FileOp::Probe => OpReply::Probed(Probed { no_replace: true, exchange: true }),
             _ => OpReply::Done,
         })

@@ -175,6 +175,7 @@ fn totals() -> Totals<'static> {
         items: 1,
         bytes: Some(bytes),
         allocated: bytes,
+        longest_name: 0,
         snapshot: SnapshotId::default(),
         digest_members: 0,
         app_meta: &[],

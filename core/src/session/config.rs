@@ -68,6 +68,8 @@ pub struct Totals<'a> {
     pub bytes: Option<u64>,
     /// Bytes that are stored, holes left out.
     pub allocated: u64,
+    /// Bytes of the longest part of any item's name; 0: not known.
+    pub longest_name: u16,
     /// Names the content.
     pub snapshot: SnapshotId,
     /// Members in the state's digest: its parts follow by [`super::Session::handle_digest`].

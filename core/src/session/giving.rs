@@ -217,6 +217,7 @@ impl<const LANES: usize, const WINDOW: usize> Giving<LANES, WINDOW> {
             items: totals.items,
             bytes: totals.bytes,
             allocated: totals.allocated,
+            longest_name: totals.longest_name,
             snapshot: totals.snapshot,
             digest_members: totals.digest_members,
             app_meta: totals.app_meta,

@@ -100,6 +100,8 @@ pub struct Task<'a> {
     pub bytes: Option<u64>,
     /// Bytes that are stored, holes left out.
     pub allocated: u64,
+    /// Bytes of the longest part of any item's name; 0: not known.
+    pub longest_name: u16,
     /// Names the content.
     pub snapshot: SnapshotId,
     /// Members in its digest: that many entries follow in [`super::DigestPart`]s.
@@ -119,7 +121,7 @@ struct TaskRaw {
     app_meta_len: U16,
     chunk: U32,
     digest_members: U16,
-    zero: [u8; 2],
+    longest_name: U16,
     items: U64,
     bytes: U64,
     allocated: U64,
@@ -149,6 +151,7 @@ impl<'a> Task<'a> {
             items: raw.items.get(),
             bytes: flag(kind, raw.bytes_known, "totals")?.then_some(raw.bytes.get()),
             allocated: raw.allocated.get(),
+            longest_name: raw.longest_name.get(),
             snapshot: SnapshotId(raw.snapshot),
             digest_members: raw.digest_members.get(),
             app_meta: take(kind, &mut rest, app_meta_len, "application metadata")?,
@@ -167,7 +170,7 @@ impl<'a> Task<'a> {
             app_meta_len: (self.app_meta.len() as u16).into(),
             chunk: self.chunk.bytes().into(),
             digest_members: self.digest_members.into(),
-            zero: [0; 2],
+            longest_name: self.longest_name.into(),
             items: self.items.into(),
             bytes: self.bytes.unwrap_or(0).into(),
             allocated: self.allocated.into(),

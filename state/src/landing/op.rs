@@ -321,6 +321,13 @@ pub enum Destination {
     InsideSource,
     /// The parent does not exist.
     NoParent,
+    /// A place whose file system does not take its name, or those of what stands beside it while a state is landed.
+    NameTooLong {
+        /// Bytes of the longest of these names.
+        need: u64,
+        /// Bytes that a name there may have.
+        have: u64,
+    },
 }
 
 /// What a file system has and promises.
@@ -330,6 +337,8 @@ pub struct Space {
     pub free_bytes: Option<u64>,
     /// Files that may still be made; `None` if there is no such limit.
     pub free_inodes: Option<u64>,
+    /// Bytes that a name may have; `None` if that can't be known.
+    pub longest_name: Option<u64>,
     /// One sync can cover the whole staged tree.
     pub syncs_tree: bool,
     /// Why durability is unproven, if it is.

@@ -91,6 +91,12 @@ impl Site {
         OsString::from_vec(staging)
     }
 
+    /// Bytes of the longest name that is needed in the parent. Those inside staging that are no item's are shorter.
+    #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+    pub(super) fn longest_name(&self) -> u64 {
+        self.name().len().max(self.journal_name().len()) as u64
+    }
+
     pub(super) fn staging_path(&self) -> PathBuf {
         self.parent().join(self.staging_name())
     }
@@ -101,10 +107,15 @@ impl Site {
         self.parent().join(name)
     }
 
-    pub(super) fn journal_path(&self) -> PathBuf {
+    /// The longest of the names of ours in the parent.
+    fn journal_name(&self) -> OsString {
         let mut name = self.staging_name();
         name.push(".journal");
-        self.parent().join(name)
+        name
+    }
+
+    pub(super) fn journal_path(&self) -> PathBuf {
+        self.parent().join(self.journal_name())
     }
 
     /// Whether an earlier process has left a journal.

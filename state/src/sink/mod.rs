@@ -170,6 +170,13 @@ pub enum SinkErrorKind {
         /// How many may still be made.
         have: u64,
     },
+    /// A name is longer than the destination's file system takes: bytes of the longest one, and bytes that it may have.
+    NameTooLong {
+        /// Bytes that are needed, if known.
+        need: Option<u64>,
+        /// Bytes that a name may have, if known.
+        have: Option<u64>,
+    },
     /// Another item has this name, or a part of its path is no directory, or one that is complete.
     NameTaken,
     /// A hard link to an item that is no file of this state.
@@ -210,12 +217,13 @@ impl SinkError {
         Self { kind, item: name, offset: None }
     }
 
-    /// A failed system call: a full disk or quota is told apart.
+    /// A failed system call: a full disk or quota, and a name that is too long, are told apart.
     #[must_use]
     pub fn io(name: Name, action: &'static str, error: io::Error) -> Self {
         let kind = match error.kind() {
             io::ErrorKind::StorageFull => SinkErrorKind::NoSpace { need: None, have: None },
             io::ErrorKind::QuotaExceeded => SinkErrorKind::Quota,
+            io::ErrorKind::InvalidFilename => SinkErrorKind::NameTooLong { need: None, have: None },
             _ => SinkErrorKind::Io { action, error },
         };
         Self { kind, item: name, offset: None }
@@ -248,6 +256,9 @@ impl SinkError {
             SinkErrorKind::NoSpace { need, have } => SinkErrorKind::NoSpace { need: *need, have: *have },
             SinkErrorKind::Quota => SinkErrorKind::Quota,
             SinkErrorKind::NoInodes { need, have } => SinkErrorKind::NoInodes { need: *need, have: *have },
+            SinkErrorKind::NameTooLong { need, have } => {
+                SinkErrorKind::NameTooLong { need: *need, have: *have }
+            }
             SinkErrorKind::NameTaken => SinkErrorKind::NameTaken,
             SinkErrorKind::NoSuchLink => SinkErrorKind::NoSuchLink,
             SinkErrorKind::LinkLeaves => SinkErrorKind::LinkLeaves,
@@ -296,6 +307,9 @@ impl SinkError {
                 "run the longhaul that left it, or give it up with `longhaul staging discard`"
             }
             SinkErrorKind::NoInodes { .. } => "remove some files, or choose another file system",
+            SinkErrorKind::NameTooLong { .. } => {
+                "choose a destination with a shorter path, or on a file system that takes longer names"
+            }
             SinkErrorKind::NoSpace { .. } => "free some space and run the same command again",
             SinkErrorKind::Quota => {
                 "have the quota raised, or use less of it, and run the same command again"
@@ -379,6 +393,12 @@ impl fmt::Display for SinkError {
             SinkErrorKind::Quota => f.write_str("the quota is used up"),
             SinkErrorKind::NoInodes { need, have } => {
                 write!(f, "not enough room: {need} files and directories come, {have} may still be made")
+            }
+            SinkErrorKind::NameTooLong { need: Some(need), have: Some(have) } => {
+                write!(f, "a name of {need} bytes is needed, the destination's file system takes {have}")
+            }
+            SinkErrorKind::NameTooLong { .. } => {
+                f.write_str("the name, or the path that it stands for, is longer than the file system takes")
             }
             SinkErrorKind::NameTaken => f.write_str(
                 "another item has this name, or a part of its path is no directory or is complete already",

@@ -34,6 +34,9 @@ pub struct Survey {
     pub bytes: Option<u64>,
     /// Bytes that are allocated, holes left out: what a destination needs at least.
     pub allocated: u64,
+    /// Bytes of the longest part of any item's name, that between two slashes; 0 if that is not known: then a name that the
+    /// destination can't hold shows when its item is made.
+    pub longest_name: u16,
     /// Files with several names: the tables that remember them are charged to the buffers' memory.
     pub linked: u64,
     /// Special files left out, set-id or sticky bits dropped: each a warning.

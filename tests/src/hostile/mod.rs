@@ -226,6 +226,7 @@ pub const fn small(items: u64, bytes: u64) -> Task<'static> {
         items,
         bytes: Some(bytes),
         allocated: bytes,
+        longest_name: 0,
         snapshot: SnapshotId([1; 16]),
         digest_members: 0,
         app_meta: b"",

@@ -204,7 +204,14 @@ impl Executor {
         match op {
             FileOp::Inspect => Some(OpReply::Destination(self.inspect(disk))),
             FileOp::MeasureSpace => {
-                Some(OpReply::Space(Space { free_bytes, free_inodes: None, syncs_tree: true, caveat: None }))
+                let space = Space {
+                    free_bytes,
+                    free_inodes: None,
+                    longest_name: None,
+                    syncs_tree: true,
+                    caveat: None,
+                };
+                Some(OpReply::Space(space))
             }
             FileOp::Probe => Some(OpReply::Probed(Probed { no_replace: true, exchange: true })),
             _ => None,

@@ -156,6 +156,7 @@ impl Provide {
             items: state.items.len() as u64,
             bytes: (state.shape != Shape::Stream).then_some(state.bytes),
             allocated: state.bytes,
+            longest_name: 0,
             snapshot: SnapshotId::default(),
             digest_members: 0,
             app_meta: b"sim",

@@ -243,6 +243,7 @@ impl Provide {
             items: survey.items,
             bytes: survey.bytes,
             allocated: survey.allocated,
+            longest_name: survey.longest_name,
             snapshot: *snapshot,
             digest_members: 0,
             app_meta,

@@ -86,9 +86,17 @@ impl LinuxExecutor {
     }
 
     fn inspect(&mut self) -> io::Result<OpReply> {
-        let mut destination = self.site.inspect()?;
-        if !matches!(destination, Destination::NoParent | Destination::InsideSource | Destination::MountPoint)
-        {
+        let mut destination = match self.too_long() {
+            Some(too_long) => too_long,
+            None => self.site.inspect()?,
+        };
+        if !matches!(
+            destination,
+            Destination::NoParent
+                | Destination::InsideSource
+                | Destination::MountPoint
+                | Destination::NameTooLong { .. }
+        ) {
             let parent = open_directory_at(self.site.parent())?;
             // Says "read-only" and "permission denied" before anything is made.
             faccessat(&parent, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)?;
@@ -100,6 +108,14 @@ impl LinuxExecutor {
             self.parent = Some(parent);
         }
         Ok(OpReply::Destination(destination))
+    }
+
+    /// Whether the destination's name, or one that stands beside it, is longer than its file system takes.
+    fn too_long(&self) -> Option<Destination> {
+        // A parent that is not there is found out next.
+        let have = longest_name(&statfs::statfs(self.site.parent()).ok()?)?;
+        let need = self.site.longest_name();
+        (need > have).then_some(Destination::NameTooLong { need, have })
     }
 
     fn measure_space(&self) -> io::Result<OpReply> {
@@ -127,6 +143,7 @@ impl LinuxExecutor {
         Ok(OpReply::Space(Space {
             free_bytes: Some(found.blocks_available().saturating_mul(found.block_size().cast_unsigned())),
             free_inodes: (found.files() > 0).then(|| found.files_free()),
+            longest_name: longest_name(&found),
             syncs_tree: true,
             caveat,
         }))
@@ -564,6 +581,11 @@ fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn owner_only() -> Mode {
     Mode::S_IRUSR | Mode::S_IWUSR
+}
+
+/// Bytes that a name may have, if the file system tells.
+fn longest_name(found: &statfs::Statfs) -> Option<u64> {
+    u64::try_from(found.maximum_name_length()).ok().filter(|bytes| *bytes > 0)
 }
 
 fn opened(file: Option<&File>) -> io::Result<&File> {

@@ -618,6 +618,7 @@ impl Landing {
             Destination::MountPoint => Some(SinkErrorKind::MountPoint),
             Destination::InsideSource => Some(SinkErrorKind::InsideSource),
             Destination::NoParent => Some(SinkErrorKind::NoParent),
+            Destination::NameTooLong { need, have } => Some(too_long(need, have)),
         };
         self.refuse(refusal);
     }
@@ -628,7 +629,10 @@ impl Landing {
         let need = self.survey.allocated.saturating_sub(bytes);
         let need = need.saturating_add(need / RESERVE);
         let items = self.survey.items.saturating_sub(files);
-        if let Some(have) = space.free_bytes.filter(|have| *have < need) {
+        let name = u64::from(self.survey.longest_name);
+        if let Some(have) = space.longest_name.filter(|have| *have < name) {
+            self.refuse(Some(too_long(name, have)));
+        } else if let Some(have) = space.free_bytes.filter(|have| *have < need) {
             self.refuse(Some(SinkErrorKind::NoSpace { need: Some(need), have: Some(have) }));
         } else if let Some(have) = space.free_inodes.filter(|have| *have < items) {
             self.refuse(Some(SinkErrorKind::NoInodes { need: items, have }));
@@ -667,6 +671,10 @@ impl Landing {
 
 fn mtime(item: &Item) -> Option<Timestamp> {
     (item.what != What::Stream).then_some(item.mtime)
+}
+
+fn too_long(need: u64, have: u64) -> SinkErrorKind {
+    SinkErrorKind::NameTooLong { need: Some(need), have: Some(have) }
 }
 
 fn misuse(action: &'static str, what: &'static str) -> SinkErrorKind {

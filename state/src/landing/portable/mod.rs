@@ -190,6 +190,7 @@ impl Executor for PortableExecutor {
                 return Ok(OpReply::Space(Space {
                     free_bytes: None,
                     free_inodes: None,
+                    longest_name: None,
                     syncs_tree: false,
                     caveat: Some("unproven: this build can't tell what the destination's file system is"),
                 }));

@@ -77,6 +77,7 @@ fn directory(source: &DirectorySource, progress: &dyn Progress) -> Result<Survey
             continue;
         }
         let name = tree.checked_name()?;
+        survey.longest_name = survey.longest_name.max(tree.part_len());
         fingerprint.add_name(tree.parent(), tree.name(), kind, tree.inode());
         match kind {
             // It counts when it is left.

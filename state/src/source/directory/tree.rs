@@ -119,6 +119,12 @@ impl<'a> Tree<'a> {
         &self.name[..self.parent_len]
     }
 
+    /// Bytes of its last part: its name in the directory that holds it.
+    pub(super) fn part_len(&self) -> u16 {
+        let part = self.name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        u16::try_from(part.len()).unwrap_or(u16::MAX)
+    }
+
     /// The same name, checked: it can travel.
     pub(super) fn checked_name(&self) -> Result<Name, SourceError> {
         Name::new(&*self.name).map_err(|error| {
