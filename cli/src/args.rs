@@ -42,8 +42,12 @@ pub(crate) enum Command {
     /// Serves the directory or file at PATH to joiners that fetch it
     Serve(Serve),
     /// Fetches the state that a provider serves at ADDR; it is published as DEST in one step
+    ///
+    /// What this side's disk loses is fetched once more, into new files, before it fails.
     Fetch(Fetch),
     /// Pushes the directory or file at PATH to a joiner that receives at ADDR
+    ///
+    /// What the joiner's disk loses is pushed once more, into new files, before it fails: not to one that receives --once.
     Push(Push),
     /// Receives a state that a provider pushes; it is published as DEST in one step
     Receive(Receive),

@@ -72,8 +72,12 @@ coded! {
         Destination = 40 => "destination",
         /// The destination has no room.
         NoSpace = 41 => "no-space",
+        /// The destination's disk lost what was written: other files may hold it.
+        LostData = 42 => "lost-data",
         /// What arrived is not what was sent, even after retries.
         Integrity = 50 => "integrity",
+        /// What came was right, and what is read back from the destination's disk is not: other files may hold it.
+        Rotten = 51 => "rotten",
     }
 }
 

@@ -66,11 +66,11 @@ kinds! {
     /// The source does not exist, can't be read, or holds what can't be sent.
     Source = 20, "source" <= Source;
     /// The destination can't be used or written.
-    Destination = 21, "destination" <= Destination;
+    Destination = 21, "destination" <= Destination | LostData;
     /// The destination has no room.
     NoSpace = 22, "no-space" <= NoSpace;
     /// What arrived is not what was sent, or two states differ.
-    Integrity = 23, "integrity" <= Integrity;
+    Integrity = 23, "integrity" <= Integrity | Rotten;
     /// The source changed while it was read.
     SourceChanged = 24, "source-changed" <= SourceChanged;
     /// Someone asked it to stop.
@@ -101,6 +101,7 @@ struct Inner {
     hint: Cow<'static, str>,
     retryable: bool,
     resumable: bool,
+    lost_data: bool,
     retry_after: Option<Duration>,
     cause: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -119,6 +120,7 @@ impl Error {
             hint: Cow::Borrowed(""),
             retryable: false,
             resumable: false,
+            lost_data: false,
             retry_after: None,
             cause: None,
         }))
@@ -214,10 +216,9 @@ impl Error {
         self.change(|inner| inner.resumable = resumable)
     }
 
-    /// Whether this side's disk lost what was written, so that another try with other files may succeed.
+    /// Whether the joiner's disk lost what was written, so that another try with other files may succeed.
     pub(crate) fn lost_data(&self) -> bool {
-        let cause = self.0.cause.as_ref().and_then(|cause| cause.downcast_ref::<SinkError>());
-        cause.is_some_and(SinkError::lost_data)
+        self.0.lost_data
     }
 
     /// What a command that fails with this exits with.
@@ -240,6 +241,7 @@ impl From<TransferError> for Error {
             hint: Cow::Borrowed(error.hint),
             retryable,
             resumable: false,
+            lost_data: matches!(error.reason, Reason::LostData | Reason::Rotten),
             retry_after: error.retry_after,
             cause: error.cause,
         }))
@@ -302,6 +304,9 @@ mod tests {
                 Reason::Internal => "other",
                 // Who has gone can't be reached any more.
                 Reason::Gone => "unreachable",
+                // What is lost is told apart by who would move it again, and by nobody else.
+                Reason::LostData => "destination",
+                Reason::Rotten => "integrity",
                 _ => reason.name(),
             };
             assert_eq!(kind.name(), expected);

@@ -18,6 +18,7 @@ use crate::destination::Destination;
 use crate::dry_run::DryRun;
 use crate::error::{Error, ErrorKind};
 use crate::lent::Lender;
+use crate::once_more::once_more;
 use crate::settings::{Chosen, Settings, common_settings};
 use crate::summary::Summary;
 use crate::transfer::Transfer;
@@ -115,15 +116,7 @@ impl Fetch {
         Transfer::start(move |watch| {
             self.settings.check()?;
             self.destination.check(self.settings.integrity)?;
-            let landed = match self.land(&path, watch) {
-                Err(error) if error.lost_data() && !watch.is_cancelled() => {
-                    let what = format!("{error}: what may be lost is fetched once more, into new files");
-                    watch.control().emit(&Event::Warning(what));
-                    watch.control().restart();
-                    self.land(&path, watch)
-                }
-                landed => landed,
-            };
+            let landed = once_more(watch, "fetched", || self.land(&path, watch));
             landed.map_err(|error| error.resumable(self.destination.holds(&path)))
         })
     }

@@ -14,9 +14,11 @@ use longhaul_state::{LinksPolicy, Source};
 
 use crate::busy::{BUSY_WAIT, until_admitted};
 use crate::error::Error;
+use crate::once_more::once_more;
 use crate::settings::{Chosen, Settings, common_settings};
 use crate::summary::Summary;
 use crate::transfer::Transfer;
+use crate::watch::Watch;
 
 /// Pushes a state to a joiner that listens: made by [`crate::push`] and its `push_*` kin.
 #[must_use = "nothing is pushed before it is told where to"]
@@ -28,6 +30,7 @@ pub struct Push {
 
 enum State {
     Path(PathBuf, DirectoryOptions),
+    Memory(Arc<[u8]>),
     Source(Arc<dyn Source>),
 }
 
@@ -47,7 +50,7 @@ impl Push {
 
     /// Pushes bytes in memory, as a state that is one file.
     pub fn memory(bytes: impl Into<Arc<[u8]>>) -> Self {
-        Self::source(Arc::new(MemorySource::new(bytes.into())))
+        Self::new(State::Memory(bytes.into()))
     }
 
     /// Pushes what a reader gives until its end, as a state that is one stream.
@@ -70,7 +73,7 @@ impl Push {
     fn directory(&mut self) -> Option<&mut DirectoryOptions> {
         match &mut self.state {
             State::Path(_, options) => Some(options),
-            State::Source(_) => None,
+            State::Memory(_) | State::Source(_) => None,
         }
     }
 
@@ -81,35 +84,38 @@ impl Push {
     }
 
     /// To the joiner that listens at `address`.
+    ///
+    /// Where its disk loses what was written, a path is pushed once more, into new files; so is memory. Other sources
+    /// are read once: the transfer fails.
     pub fn to(mut self, address: impl Into<String>) -> Transfer {
         let address = address.into();
         Transfer::start(move |watch| {
-            let started = Instant::now();
             self.settings.check()?;
-            let source = match self.state {
-                State::Path(path, options) => {
-                    Arc::new(DirectorySource::new(path, options)?) as Arc<dyn Source>
+            if !matches!(self.state, State::Path(..)) {
+                self.settings.without_files();
+            }
+            let push = |source: Arc<dyn Source>| self.run(&source, &address, watch);
+            match &self.state {
+                State::Path(path, options) => once_more(watch, "pushed", || {
+                    push(Arc::new(DirectorySource::new(path.clone(), *options)?))
+                }),
+                State::Memory(bytes) => {
+                    once_more(watch, "pushed", || push(Arc::new(MemorySource::new(Arc::clone(bytes)))))
                 }
-                State::Source(source) => {
-                    self.settings.without_files();
-                    source
-                }
-            };
-            let (options, pool) = (self.settings.options()?, self.settings.pool(1));
-            let control = watch.control();
-            let Chosen { transport, engine } = self.settings.transport.engine(&pool, control);
-            let summary = until_admitted(Side::Provider, control, self.busy_wait, || {
-                let source = Arc::clone(&source);
-                Ok::<_, Error>(longhaul_transport::provide(
-                    address.as_str(),
-                    source,
-                    &options,
-                    &pool,
-                    control,
-                    &engine,
-                )?)
-            })?;
-            Ok(Summary::new(&summary, started.elapsed(), transport))
+                State::Source(source) => push(Arc::clone(source)),
+            }
         })
+    }
+
+    fn run(&self, source: &Arc<dyn Source>, address: &str, watch: &Watch) -> Result<Summary, Error> {
+        let started = Instant::now();
+        let (options, pool) = (self.settings.options()?, self.settings.pool(1));
+        let control = watch.control();
+        let Chosen { transport, engine } = self.settings.transport.engine(&pool, control);
+        let summary = until_admitted(Side::Provider, control, self.busy_wait, || {
+            let source = Arc::clone(source);
+            Ok::<_, Error>(longhaul_transport::provide(address, source, &options, &pool, control, &engine)?)
+        })?;
+        Ok(Summary::new(&summary, started.elapsed(), transport))
     }
 }

@@ -573,6 +573,9 @@ const fn hint(reason: Reason) -> &'static str {
         Reason::Gone => "run the same command again: it begins anew",
         Reason::SourceChanged => "stop the writers, or serve a snapshot, and run it again",
         Reason::Integrity => "run it again; if it happens again, suspect memory, the network or a disk",
+        Reason::LostData | Reason::Rotten => {
+            "check the joiner's disk (dmesg), then run the same command again"
+        }
         Reason::NoSpace => "free some space on the joiner and run the same command again",
         _ => "",
     }

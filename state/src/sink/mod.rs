@@ -282,7 +282,8 @@ impl SinkError {
             }
             SinkErrorKind::Held(_) => Reason::Refused,
             SinkErrorKind::Stopped => Reason::Cancelled,
-            SinkErrorKind::Rotten => Reason::Integrity,
+            SinkErrorKind::Rotten => Reason::Rotten,
+            _ if self.lost_data() => Reason::LostData,
             SinkErrorKind::NameTaken | SinkErrorKind::NoSuchLink => Reason::Protocol,
             _ => Reason::Destination,
         }

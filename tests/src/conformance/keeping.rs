@@ -134,7 +134,7 @@ pub fn what_has_rotted_is_found_and_sent_again(rig: &Rig<'_>) {
         let settings = || Settings::new(integrity, 2);
         let (_, joiner) = rig
             .run(source(&scratch), Box::new(MeddledSink::new(sink(), rots)), &settings())
-            .failed(Reason::Integrity);
+            .failed(Reason::Rotten);
         assert_eq!(joiner.item.unwrap().as_bytes(), b"dir1/5");
         assert!(!scratch.destination().exists());
         let (_, joiner) = rig.run(source(&scratch), Box::new(sink()), &settings()).agreed();

@@ -197,6 +197,20 @@ impl Rig {
         self.start_under(runner, arguments)?.wait(PATIENCE)
     }
 
+    /// Pushes the state to a joiner that receives onto the disk, and is told these arguments; what the one that pushes said.
+    ///
+    /// # Errors
+    /// If a command can't be run.
+    pub fn push<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Ended, String> {
+        let mut command = Command::new(&self.longhaul);
+        command.arg("receive").arg(self.destination()).args(self.moving()).envs(SESSION).args(arguments);
+        let joiner = Listening::start(&mut command, self.place.path())?;
+        let mut command = Command::new(&self.longhaul);
+        command.arg("push").arg(self.source()).args([&joiner.address, "-q"]);
+        command.args(self.transport.arguments()).envs(SESSION);
+        Running::run(command)?.wait(PATIENCE)
+    }
+
     /// Begins to fetch.
     ///
     /// # Errors
@@ -269,12 +283,14 @@ impl Rig {
         // env becomes what it is told to run, and what that one runs.
         let mut command = Command::new("env");
         command.args(runner).arg(&self.longhaul).arg("fetch").arg(from).arg(destination).arg("-q");
-        command.args(self.transport.arguments());
-        if self.transport == Transport::Std {
-            command.args(CACHED);
-        }
-        command.envs(SESSION).args(arguments);
+        command.args(self.moving()).envs(SESSION).args(arguments);
         Running::run(command)
+    }
+
+    /// How a joiner moves bytes onto the disk.
+    fn moving(&self) -> impl Iterator<Item = &'static str> {
+        let cached: &[_] = if self.transport == Transport::Std { &CACHED } else { &[] };
+        self.transport.arguments().into_iter().chain(cached.iter().copied())
     }
 
     /// Waits until the provider has said this.

@@ -67,3 +67,35 @@ fn lost_writes_are_told(transport: Transport, words: &str) {
     assert_ended(&rig.fetch(&["--replace"]).unwrap(), 0);
     assert_fetched(&mut rig);
 }
+
+/// A joiner that listens tells why, and who pushes comes again: to a destination that nobody holds any more.
+// Catalogue: F22, F23
+#[test]
+fn a_write_that_is_lost_once_is_pushed_once_more_into_new_files() {
+    for transport in Transport::ALL {
+        let Some(rig) = rig(FileSystem::Ext4) else { return };
+        let mut rig = rig.by(transport);
+        rig.faults().strike(Fault::Refuse, Blocks::one_of(&content(&rig, "large"), 5), 1);
+        let ended = rig.push(&PLAIN).unwrap();
+        assert_ended(&ended, 0);
+        let again = ended.warnings().filter(|words| words.contains("pushed once more")).count();
+        assert_eq!((rig.faults().struck(), again), (1, 1), "{:?}", ended.said);
+        assert_fetched(&mut rig);
+    }
+}
+
+// Catalogue: F22, F23
+#[test]
+fn writes_that_are_lost_again_fail_the_push_with_what_the_joiner_says() {
+    let Some(mut rig) = rig(FileSystem::Ext4) else { return };
+    let old = rig.put_old().unwrap();
+    rig.faults().strike(Fault::Refuse, Blocks::one_of(&content(&rig, "large"), 5), u64::MAX);
+    let ended = rig.push(&["--replace"]).unwrap();
+    assert_ended(&ended, 21);
+    assert!(ended.stderr.contains("large: ") && ended.stderr.contains("joiner"), "{}", ended.stderr);
+    assert!(rig.faults().struck() >= 2, "pushed twice");
+    rig.faults().mend();
+    assert_shown(&mut rig, Some(&old));
+    assert_ended(&rig.push(&["--replace"]).unwrap(), 0);
+    assert_fetched(&mut rig);
+}

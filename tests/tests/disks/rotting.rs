@@ -43,6 +43,18 @@ fn a_block_that_cannot_be_read_back_is_fetched_once_more() {
     is_found_and_fetched_once_more(FileSystem::Ext4, Fault::Spoil);
 }
 
+// Catalogue: F31
+#[test]
+fn a_bit_that_rots_at_a_joiner_that_listens_is_pushed_once_more() {
+    let Some(mut rig) = rig(FileSystem::Ext4) else { return };
+    rig.faults().strike(Fault::Flip, Blocks::one_of(&content(&rig, "large"), 5), 1);
+    let ended = rig.push(&VERIFY).unwrap();
+    assert_ended(&ended, 0);
+    let again = ended.warnings().find(|words| words.contains("pushed once more"));
+    assert!(again.is_some_and(|words| words.contains("large")), "{:?}", ended.said);
+    assert_fetched(&mut rig);
+}
+
 // Catalogue: F26
 #[test]
 fn a_block_that_can_never_be_read_back_is_named_with_its_offset() {

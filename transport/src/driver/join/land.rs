@@ -156,10 +156,7 @@ impl SinkThread {
                 }
                 match catch_unwind(AssertUnwindSafe(|| self.carry_out(op, &mut landed))) {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        self.queue.send(Message::FromSink(Report::Failed(error)));
-                        return self.give_up();
-                    }
+                    Ok(Err(error)) => return self.fail(error),
                     Err(_) => {
                         self.queue.send(Message::FromSink(Report::Panicked));
                         return self.give_up();
@@ -169,6 +166,18 @@ impl SinkThread {
             self.report(&mut landed);
         }
         self.give_up();
+    }
+
+    /// Gives up, and tells why. What the disk has lost may come again as soon as it is told: the destination is free for it
+    /// by then. Other failures are told at once, however long it takes to give up.
+    fn fail(&mut self, error: SinkError) {
+        if error.lost_data() {
+            self.give_up();
+            self.queue.send(Message::FromSink(Report::Failed(error)));
+        } else {
+            self.queue.send(Message::FromSink(Report::Failed(error)));
+            self.give_up();
+        }
     }
 
     /// Aborts unless the state was published: a user's abort may panic too.
@@ -288,5 +297,101 @@ impl SinkThread {
             };
             SinkError::item(item.name.clone(), kind)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use longhaul_core::wire::ChunkLen;
+    use longhaul_state::pool::Pool;
+    use longhaul_state::sink::Place;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    /// Can't sync, and gives up when it is let go.
+    struct Failing {
+        error: fn() -> SinkErrorKind,
+        giving_up: mpsc::Sender<()>,
+        go: mpsc::Receiver<()>,
+    }
+
+    impl Sink for Failing {
+        fn begin(&mut self, _survey: &Survey) -> Result<(), SinkError> {
+            Ok(())
+        }
+
+        fn open(&mut self, _id: ItemId, _item: &Item) -> Result<Place, SinkError> {
+            Ok(Place::Discard)
+        }
+
+        fn write(&mut self, _id: ItemId, _offset: u64, _bytes: &[u8]) -> Result<(), SinkError> {
+            Ok(())
+        }
+
+        fn hole(&mut self, _id: ItemId, _offset: u64, _len: u64) -> Result<(), SinkError> {
+            Ok(())
+        }
+
+        fn finish(&mut self, _id: ItemId, _len: u64) -> Result<(), SinkError> {
+            Ok(())
+        }
+
+        fn discard(&mut self, _id: ItemId) -> Result<(), SinkError> {
+            Ok(())
+        }
+
+        fn sync(&mut self, _progress: &dyn Progress) -> Result<(), SinkError> {
+            Err(SinkError::whole((self.error)()))
+        }
+
+        fn publish(&mut self) -> Result<(), SinkError> {
+            Ok(())
+        }
+
+        fn abort(&mut self) {
+            self.giving_up.send(()).unwrap();
+            self.go.recv().unwrap();
+        }
+    }
+
+    /// Whether the failure is told before the sink has given up; it is told afterwards at the latest.
+    fn is_told_at_once(error: fn() -> SinkErrorKind) -> bool {
+        let ((giving_up, gives_up), (go, let_go)) = (mpsc::channel(), mpsc::channel());
+        let (queue, messages) = crate::driver::queue();
+        let mut thread = SinkThread {
+            sink: Box::new(Failing { error, giving_up, go: let_go }),
+            holds: false,
+            integrity: Integrity::None,
+            root: RootBuilder::new(Integrity::None),
+            queue,
+            share: Pool::reserved(ChunkLen::DEFAULT, 1).share(),
+            control: Arc::default(),
+            published: false,
+        };
+        let (ops, receiver) = channel();
+        ops.send(SinkOp::Sync);
+        let thread = std::thread::spawn(move || thread.run(&receiver, &AtomicBool::new(false)));
+        gives_up.recv_timeout(PATIENCE).unwrap();
+        let told = messages.try_recv();
+        go.send(()).unwrap();
+        let at_once = told.is_some();
+        let told = told.or_else(|| messages.recv_within(PATIENCE));
+        assert!(matches!(told, Some(Message::FromSink(Report::Failed(_)))));
+        thread.join().unwrap();
+        at_once
+    }
+
+    // Catalogue: F23
+    #[test]
+    fn lost_data_is_told_when_the_destination_is_free_again_other_failures_at_once() {
+        assert!(!is_told_at_once(|| SinkErrorKind::Durability(io::ErrorKind::Other.into())));
+        assert!(!is_told_at_once(|| SinkErrorKind::Rotten));
+        assert!(is_told_at_once(|| SinkErrorKind::Quota));
     }
 }
