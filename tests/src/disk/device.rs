@@ -122,8 +122,11 @@ pub(crate) fn reach_connections() -> Result<(), String> {
     if fs::read_dir(CONNECTIONS).is_ok_and(|mut names| names.next().is_some()) {
         return Ok(());
     }
-    mount(Some("fusectl"), CONNECTIONS, Some("fusectl"), MsFlags::empty(), None::<&str>)
-        .map_err(|errno| format!("{CONNECTIONS}: {errno}"))
+    match mount(Some("fusectl"), CONNECTIONS, Some("fusectl"), MsFlags::empty(), None::<&str>) {
+        // It was mounted before, and there is no connection now.
+        Ok(()) | Err(nix::errno::Errno::EBUSY) => Ok(()),
+        Err(errno) => Err(format!("{CONNECTIONS}: {errno}")),
+    }
 }
 
 /// Detaches the loop devices of processes that were killed before they could.
