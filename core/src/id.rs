@@ -42,6 +42,10 @@ id128! {
     SnapshotId
 }
 id128! {
+    /// A state, or a named part of one, as the application numbers them. All zero: the whole state.
+    StateId
+}
+id128! {
     /// Admits further lanes to a session; from its `Welcome`. Displayed in tests only, never logged.
     Token
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use longhaul_core::digest::{DigestPart, SequenceNumber};
-use longhaul_core::id::{Epoch, MemberId, SnapshotId, TransferId};
+use longhaul_core::id::{Epoch, MemberId, SnapshotId, StateId, TransferId};
 use longhaul_core::transfer::wire::{
     FRAME_MAX, Frame, FrameError, HEADER_LEN, Have, Header, Kind, PAYLOAD_MAX, Payload, Refusal,
 };
@@ -50,6 +50,16 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
         ("pinned", Frame::Pinned { behind: SequenceNumber(7), sent: SequenceNumber(11) }),
         ("unpin", Frame::Unpin),
         ("cancel", Frame::Cancel),
+        ("fetch", Frame::Fetch { state: StateId(id(11)), copy: None, members: 3 }),
+        ("fetch-a-copy", Frame::Fetch { state: StateId::default(), copy: Some(Epoch(2)), members: 1 }),
+        ("make-copy", Frame::MakeCopy { member, lease_ns: 5_000_000_000, have: None }),
+        ("make-copy-with-what-it-has", Frame::MakeCopy { member, lease_ns: 1, have: Some(have) }),
+        ("collect", Frame::Collect),
+        ("ask-root", Frame::AskRoot { copy: Epoch(2) }),
+        ("root", Frame::Root { root: [0xcd; 32] }),
+        ("suspend", Frame::Suspend { member, lease_ns: 2_000_000_000 }),
+        ("suspended", Frame::Suspended { sent: SequenceNumber(13) }),
+        ("resume", Frame::Resume),
     ]
 }
 

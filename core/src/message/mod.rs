@@ -18,7 +18,7 @@ mod order;
 mod properties;
 
 pub use effect::{Effect, Transaction};
-pub use order::place;
+pub use order::{count, place};
 pub use properties::{Missing, Properties};
 
 use crate::digest::SequenceNumber;

@@ -1,7 +1,7 @@
 //! Where a message stands next to what was delivered: each is delivered once, in its sender's order.
 
 use super::{Message, Verdict};
-use crate::digest::{Digest, SequenceNumber};
+use crate::digest::{Digest, DigestError, Entry, SequenceNumber};
 
 /// What a member must do with `message` when it has delivered `delivered`: the next one of its sender is
 /// delivered, an earlier one dropped, and one behind a gap shows what is missing.
@@ -16,11 +16,23 @@ pub fn place<const MEMBERS: usize>(delivered: &Digest<MEMBERS>, message: &Messag
     }
 }
 
+/// Counts `message` as delivered.
+///
+/// # Errors
+/// [`DigestError::Full`]: more senders than there is room for.
+pub fn count<const MEMBERS: usize>(
+    delivered: &mut Digest<MEMBERS>,
+    message: &Message,
+) -> Result<(), DigestError> {
+    let Message { sender, sequence, .. } = *message;
+    let received = delivered.entry(sender).map_or(sequence, |entry| entry.received().max(sequence));
+    delivered.insert(Entry::new(sender, sequence, received)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Handle;
     use super::*;
-    use crate::digest::Entry;
     use crate::id::MemberId;
 
     // Catalogue: B44

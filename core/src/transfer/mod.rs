@@ -21,7 +21,18 @@ pub mod wire;
 pub use capture::{Apply, Capture, Contract, Impossible};
 pub use tag::{Decision, LogPoint, Tag};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestPart};
+
+/// Whether this member provides state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It has no whole state yet.
+    Joining,
+    /// It is operational, and gives state to who asks.
+    Provider,
+    /// It is operational, and gives none.
+    NonParticipant,
+}
 
 /// The checksum of what a digest says was delivered: two members with equal sums have come equally far.
 #[must_use]
@@ -31,4 +42,14 @@ pub fn digest_sum<const MEMBERS: usize>(digest: &Digest<MEMBERS>) -> [u8; 32] {
         hasher.update(&entry.member().0).update(&entry.delivered().0.to_le_bytes());
     }
     *hasher.finalize().as_bytes()
+}
+
+/// The part of a digest after so many, which are then one more.
+fn next_part<'a, const MEMBERS: usize>(
+    digest: &'a Digest<MEMBERS>,
+    parts: &mut usize,
+) -> Option<DigestPart<'a>> {
+    let part = digest.parts().nth(*parts)?;
+    *parts += 1;
+    Some(part)
 }

@@ -78,11 +78,12 @@ mod life;
 mod outcomes;
 mod provider;
 
+pub use super::Role;
 pub use config::{Config, ConfigError, NEEDS, Policy};
 pub use joiner::{Failure, Joiner, JoinerCommand, Record, Take};
 pub use life::{AT_JOINER, AT_PROVIDER, At, AtInput, Input, LATCH, State};
 pub use outcomes::Outcomes;
-pub use provider::{Command, Event, Link, Provider, Role, Send, Transmit};
+pub use provider::{Command, Event, Link, Provider, Send, Transmit};
 
 #[cfg(doc)]
 use crate::message::Verdict;

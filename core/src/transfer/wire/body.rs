@@ -31,6 +31,11 @@ body!(Last, 32 { end: Point, lease_ns: U64, pending: U32, members: U16, zero: U1
 body!(Outcome, 8 { commit: u8, zero: [u8; 7], });
 body!(Pin, 24 { member: [u8; 16], lease_ns: U64, });
 body!(Pinned, 16 { behind: U64, sent: U64, });
+body!(Fetch, 32 { state: [u8; 16], copy: U64, members: U16, zero: [u8; 6], });
+body!(MakeCopy, 64 {
+    member: [u8; 16], lease_ns: U64, has: u8, zero: [u8; 7], snapshot: [u8; 16], point: Point,
+});
+body!(Suspend, 24 { member: [u8; 16], lease_ns: U64, });
 
 /// A body of exactly these fields.
 pub(super) fn exactly<T: FromBytes>(kind: Kind, body: &[u8]) -> Result<T, FrameError> {

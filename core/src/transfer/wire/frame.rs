@@ -3,11 +3,12 @@
 use core::fmt;
 
 use zerocopy::IntoBytes;
+use zerocopy::little_endian::U64;
 
 use super::body::{self, exactly, flag, payload, zero};
 use super::{FrameError, HEADER_LEN, Header, Kind};
 use crate::digest::{DigestPart, SequenceNumber};
-use crate::id::{MemberId, SnapshotId};
+use crate::id::{Epoch, MemberId, SnapshotId, StateId};
 use crate::integrity::crc32c;
 use crate::transfer::{Decision, LogPoint, Tag};
 
@@ -77,6 +78,10 @@ refusals! {
     Capture = 7 => "the state could not be captured",
     /// The joiner made no progress for too long.
     Stalled = 8 => "the joiner has made no progress",
+    /// It has not delivered yet what a capture for this joiner must contain.
+    NotYet = 9 => "the provider has not delivered yet what the state must contain",
+    /// It has no such copy: it never made one, or the copy's lease is over.
+    Gone = 10 => "the provider has no such copy, or no longer",
 }
 
 /// A frame, borrowed from the bytes that it was parsed from.
@@ -179,6 +184,50 @@ pub enum Frame<'a> {
     Unpin,
     /// The joiner gives the transfer up.
     Cancel,
+    /// A joiner asks for a capture.
+    Fetch {
+        /// Of which (partial) state.
+        state: StateId,
+        /// The copy that was made in this epoch; `None`: a capture of now.
+        copy: Option<Epoch>,
+        /// Entries of the digest that the capture must cover, whose parts follow.
+        members: u16,
+    },
+    /// To the group, in total order: all who provide copy their state here.
+    MakeCopy {
+        /// Who asks for it.
+        member: MemberId,
+        /// For how long a copy that nobody fetches is kept.
+        lease_ns: u64,
+        /// What the joiner has fetched before: of that provider it wants the log since then.
+        have: Option<Have>,
+    },
+    /// To the group: the copies of this transfer are not needed any more.
+    Collect,
+    /// Which root has your copy?
+    AskRoot {
+        /// The epoch in which it was made.
+        copy: Epoch,
+    },
+    /// It has this one.
+    Root {
+        /// The root of the copied state.
+        root: [u8; 32],
+    },
+    /// To the group: stop writing.
+    Suspend {
+        /// Who asks for it.
+        member: MemberId,
+        /// For how long, unless it is said again.
+        lease_ns: u64,
+    },
+    /// This member writes no more.
+    Suspended {
+        /// The last message that it has sent.
+        sent: SequenceNumber,
+    },
+    /// To the group: write again.
+    Resume,
 }
 
 impl<'a> Frame<'a> {
@@ -253,6 +302,27 @@ impl<'a> Frame<'a> {
             }
             Kind::Unpin => Self::Unpin,
             Kind::Cancel => Self::Cancel,
+            Kind::Fetch => {
+                let raw: body::Fetch = exactly(kind, bytes)?;
+                zero(kind, raw.zero == [0; 6])?;
+                let copy = Some(Epoch(raw.copy.get())).filter(|copy| copy.0 > 0);
+                Self::Fetch { state: StateId(raw.state), copy, members: raw.members.get() }
+            }
+            Kind::MakeCopy => {
+                let raw: body::MakeCopy = exactly(kind, bytes)?;
+                zero(kind, raw.zero == [0; 7])?;
+                let have = have(kind, raw.has, raw.snapshot, &raw.point)?;
+                Self::MakeCopy { member: MemberId(raw.member), lease_ns: raw.lease_ns.get(), have }
+            }
+            Kind::Collect => Self::Collect,
+            Kind::AskRoot => Self::AskRoot { copy: Epoch(exactly::<U64>(kind, bytes)?.get()) },
+            Kind::Root => Self::Root { root: exactly(kind, bytes)? },
+            Kind::Suspend => {
+                let raw: body::Suspend = exactly(kind, bytes)?;
+                Self::Suspend { member: MemberId(raw.member), lease_ns: raw.lease_ns.get() }
+            }
+            Kind::Suspended => Self::Suspended { sent: SequenceNumber(exactly::<U64>(kind, bytes)?.get()) },
+            Kind::Resume => Self::Resume,
         })
     }
 
@@ -260,12 +330,8 @@ impl<'a> Frame<'a> {
         let kind = Kind::Request;
         let raw: body::Request = exactly(kind, bytes)?;
         zero(kind, raw.zero == [0; 7])?;
-        let (snapshot, point) = (SnapshotId(raw.snapshot), LogPoint::from(&raw.point));
-        let has = flag(kind, raw.has, "word on what it has")?;
-        if !has && (snapshot, point) != Default::default() {
-            return Err(FrameError::Field { kind, field: "snapshot that it does not have" });
-        }
-        Ok(Self::Request { member: MemberId(raw.member), have: has.then_some(Have { snapshot, point }) })
+        let have = have(kind, raw.has, raw.snapshot, &raw.point)?;
+        Ok(Self::Request { member: MemberId(raw.member), have })
     }
 
     fn parse_records(bytes: &[u8]) -> Result<Self, FrameError> {
@@ -300,6 +366,14 @@ impl<'a> Frame<'a> {
             Self::Pinned { .. } => Kind::Pinned,
             Self::Unpin => Kind::Unpin,
             Self::Cancel => Kind::Cancel,
+            Self::Fetch { .. } => Kind::Fetch,
+            Self::MakeCopy { .. } => Kind::MakeCopy,
+            Self::Collect => Kind::Collect,
+            Self::AskRoot { .. } => Kind::AskRoot,
+            Self::Root { .. } => Kind::Root,
+            Self::Suspend { .. } => Kind::Suspend,
+            Self::Suspended { .. } => Kind::Suspended,
+            Self::Resume => Kind::Resume,
         }
     }
 
@@ -327,11 +401,8 @@ impl<'a> Frame<'a> {
     fn emit_body(&self, out: &mut [u8]) -> Result<usize, FrameError> {
         match *self {
             Self::Request { member, have } => {
-                let (snapshot, point) =
-                    have.map_or_else(Default::default, |have| (have.snapshot, have.point));
-                let (has, zero) = (u8::from(have.is_some()), [0; 7]);
-                let raw =
-                    body::Request { member: member.0, has, zero, snapshot: snapshot.0, point: point.into() };
+                let (has, snapshot, point) = fields(have);
+                let raw = body::Request { member: member.0, has, zero: [0; 7], snapshot, point };
                 put(out, &[raw.as_bytes()])
             }
             Self::Begin { provider, snapshot, from, goes_on, members } => {
@@ -384,9 +455,45 @@ impl<'a> Frame<'a> {
             Self::Pinned { behind, sent } => {
                 put(out, &[body::Pinned { behind: behind.0.into(), sent: sent.0.into() }.as_bytes()])
             }
-            Self::Staged | Self::Commit | Self::Abort | Self::Ask | Self::Unpin | Self::Cancel => Ok(0),
+            Self::Fetch { state, copy, members } => {
+                let (copy, zero) = (copy.map_or(0, |copy| copy.0).into(), [0; 6]);
+                put(out, &[body::Fetch { state: state.0, copy, members: members.into(), zero }.as_bytes()])
+            }
+            Self::MakeCopy { member, lease_ns, have } => {
+                let (has, snapshot, point) = fields(have);
+                let (member, lease_ns, zero) = (member.0, lease_ns.into(), [0; 7]);
+                put(out, &[body::MakeCopy { member, lease_ns, has, zero, snapshot, point }.as_bytes()])
+            }
+            Self::AskRoot { copy } => put(out, &[U64::from(copy.0).as_bytes()]),
+            Self::Root { root } => put(out, &[&root]),
+            Self::Suspend { member, lease_ns } => {
+                put(out, &[body::Suspend { member: member.0, lease_ns: lease_ns.into() }.as_bytes()])
+            }
+            Self::Suspended { sent } => put(out, &[U64::from(sent.0).as_bytes()]),
+            Self::Staged
+            | Self::Commit
+            | Self::Abort
+            | Self::Ask
+            | Self::Unpin
+            | Self::Cancel
+            | Self::Collect
+            | Self::Resume => Ok(0),
         }
     }
+}
+
+fn have(kind: Kind, has: u8, snapshot: [u8; 16], point: &body::Point) -> Result<Option<Have>, FrameError> {
+    let (snapshot, point) = (SnapshotId(snapshot), LogPoint::from(point));
+    let has = flag(kind, has, "word on what it has")?;
+    if !has && (snapshot, point) != Default::default() {
+        return Err(FrameError::Field { kind, field: "snapshot that it does not have" });
+    }
+    Ok(has.then_some(Have { snapshot, point }))
+}
+
+fn fields(have: Option<Have>) -> (u8, [u8; 16], body::Point) {
+    let (snapshot, point) = have.map_or_else(Default::default, |have| (have.snapshot, have.point));
+    (have.is_some().into(), snapshot.0, point.into())
 }
 
 /// Writes pieces one after another to the front of `out`.

@@ -97,6 +97,22 @@ kinds! {
     Unpin = 17, 0, 0;
     /// The joiner gives up.
     Cancel = 18, 0, 0;
+    /// A joiner asks for a capture.
+    Fetch = 19, 32, 32;
+    /// All who provide copy their state here.
+    MakeCopy = 20, 64, 64;
+    /// The copies are not needed any more.
+    Collect = 21, 0, 0;
+    /// Which root has your copy?
+    AskRoot = 22, 8, 8;
+    /// It has this root.
+    Root = 23, 32, 32;
+    /// All stop writing.
+    Suspend = 24, 24, 24;
+    /// This member has stopped.
+    Suspended = 25, 8, 8;
+    /// All write again.
+    Resume = 26, 0, 0;
 }
 
 /// A header whose checksum held, of a kind and length that this version knows.

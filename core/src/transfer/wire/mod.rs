@@ -23,7 +23,7 @@
 //! | 1 | [`Frame::Request`] | joiner | member 16; has something 1, reserved 7; snapshot 16, log point 16 of what it has |
 //! | 2 | [`Frame::Begin`] | provider | member 16; snapshot 16; log point 16: where the log begins; goes on 1, reserved 1, digest entries u16, reserved 4 |
 //! | 3 | [`Frame::Refused`] | provider | why u16, reserved 2, milliseconds until asking again makes sense u32 |
-//! | 4 | [`Frame::Digest`] | provider | a part of the digest of the Begin or Last that follows, as in [`crate::digest::DigestPart`] |
+//! | 4 | [`Frame::Digest`] | either | a part of the digest of the Begin or Last that follows, or of the Fetch before, as in [`crate::digest::DigestPart`] |
 //! | 5 | [`Frame::Staged`] | joiner | nothing: the bulk is durable in a hidden copy |
 //! | 6 | [`Frame::Records`] | provider | log points from and to, 32; payload 8 |
 //! | 7 | [`Frame::Applied`] | joiner | log point 16: all before it is durable in the hidden copy |
@@ -38,6 +38,14 @@
 //! | 16 | [`Frame::Pinned`] | a source | kept behind u64, sent u64: sequence numbers |
 //! | 17 | [`Frame::Unpin`] | joiner | nothing |
 //! | 18 | [`Frame::Cancel`] | joiner | nothing: it gives the transfer up |
+//! | 19 | [`Frame::Fetch`] | joiner | state 16; epoch of its copy u64, or 0; digest entries u16, reserved 6; their parts follow |
+//! | 20 | [`Frame::MakeCopy`] | joiner, to the group | member 16; lease in ns u64; has something 1, reserved 7; snapshot 16, log point 16 of what it has |
+//! | 21 | [`Frame::Collect`] | joiner, to the group | nothing: the copies are not needed any more |
+//! | 22 | [`Frame::AskRoot`] | joiner | epoch of the copy u64 |
+//! | 23 | [`Frame::Root`] | provider | root 32 |
+//! | 24 | [`Frame::Suspend`] | joiner, to the group | member 16, lease in ns u64 |
+//! | 25 | [`Frame::Suspended`] | any member | the last number that it has sent u64 |
+//! | 26 | [`Frame::Resume`] | joiner, to the group | nothing: write again |
 
 mod body;
 mod frame;

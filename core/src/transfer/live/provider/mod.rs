@@ -33,22 +33,11 @@ use crate::id::{MemberId, SnapshotId, TransferId};
 use crate::message::Verdict;
 use crate::time::Instant;
 use crate::transfer::wire::Refusal;
-use crate::transfer::{Decision, LogPoint, Tag};
+use crate::transfer::{Decision, LogPoint, Role, Tag};
 
 /// A connection, as the driver numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Link(pub u32);
-
-/// Whether this member provides state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// It has no whole state yet.
-    Joining,
-    /// It is operational, and gives state to who asks.
-    Provider,
-    /// It is operational, and gives none.
-    NonParticipant,
-}
 
 /// What the driver must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,9 @@
 use super::super::life::At;
 use super::slot::{Last, Slot};
 use super::{Link, Provider};
-use crate::digest::Digest;
 use crate::time::Instant;
 use crate::transfer::wire::{Frame, Refusal};
-use crate::transfer::{Decision, LogPoint, Tag};
+use crate::transfer::{Decision, LogPoint, Tag, next_part};
 
 /// A frame to send: the first `len` bytes of the caller's buffer, then the payload if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +86,7 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         let mut members = 0;
         if !begin.goes_on {
             let digest = &self.capture.as_ref().expect("it streams from one").digest;
-            if let Some(part) = part(digest, &mut begin.parts) {
+            if let Some(part) = next_part(digest, &mut begin.parts) {
                 return Some(transmit(link, tag, &Frame::Digest(part), None, out));
             }
             members = digest.len() as u16;
@@ -117,7 +116,7 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
                 Some(transmit(link, tag, &frame, Some(Send::Pending), out))
             }
             Last::Digest(mut parts) => {
-                if let Some(part) = part(&self.delivered, &mut parts) {
+                if let Some(part) = next_part(&self.delivered, &mut parts) {
                     slot.last = Last::Digest(parts);
                     return Some(transmit(link, tag, &Frame::Digest(part), None, out));
                 }
@@ -128,16 +127,6 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
             Last::Tail | Last::Reading | Last::Sent => None,
         }
     }
-}
-
-/// The part after so many, which are then one more.
-fn part<'a, const MEMBERS: usize>(
-    digest: &'a Digest<MEMBERS>,
-    parts: &mut usize,
-) -> Option<crate::digest::DigestPart<'a>> {
-    let part = digest.parts().nth(*parts)?;
-    *parts += 1;
-    Some(part)
 }
 
 fn transmit(link: Link, tag: Tag, frame: &Frame<'_>, payload: Option<Send>, out: &mut [u8]) -> Transmit {

@@ -1,9 +1,9 @@
 //! The group's messages and clients' requests on their way through the machine.
 
 use super::{Provider, Role};
-use crate::digest::{DigestError, Entry};
+use crate::digest::DigestError;
 use crate::id::MemberId;
-use crate::message::{Effect, Message, Verdict, place};
+use crate::message::{Effect, Message, Verdict, count, place};
 use crate::time::Instant;
 
 impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
@@ -29,11 +29,7 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
             self.latch.delay(now);
             return Ok(Verdict::Hold);
         }
-        let received = self
-            .delivered
-            .entry(message.sender)
-            .map_or(message.sequence, |entry| entry.received().max(message.sequence));
-        self.delivered.insert(Entry::new(message.sender, message.sequence, received)?)?;
+        count(&mut self.delivered, message)?;
         match effect {
             Effect::Prepare(transaction) => self.prepare(transaction.member),
             Effect::Commit(transaction) | Effect::Rollback(transaction) => self.decide(transaction.member),
