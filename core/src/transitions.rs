@@ -39,6 +39,8 @@ pub const TABLES: &[Table] = &[
     crate::transfer::live::AT_PROVIDER,
     crate::transfer::live::LATCH,
     crate::transfer::live::AT_JOINER,
+    crate::transfer::fetch::AT_PROVIDER,
+    crate::transfer::fetch::AT_JOINER,
 ];
 
 /// Declares a machine's states, inputs and transitions, and the table of them.

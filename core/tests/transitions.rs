@@ -157,7 +157,7 @@ fn every_state_can_come_to_an_end_or_back_to_the_first() {
 fn ends_are_those_that_are_meant() {
     let named = |table: &Table| ends(table).into_iter().map(|state| table.states[state]).collect::<Vec<_>>();
     let ends: Vec<_> = TABLES.iter().map(|table| (table.machine, named(table))).collect();
-    let meant: [(&str, &[&str]); 11] = [
+    let meant: [(&str, &[&str]); 13] = [
         ("a session", &["Done", "Unconfirmed", "Failed"]),
         ("what a session gives", &["Over"]),
         ("what a session takes", &["Over"]),
@@ -169,6 +169,8 @@ fn ends_are_those_that_are_meant() {
         ("a joiner at its live provider", &["Over"]),
         ("a latch", &[]),
         ("a live joiner", &["Serving", "Failed"]),
+        ("a joiner at its provider", &["Over"]),
+        ("a joiner", &["Serving", "Failed", "Alone"]),
     ];
     assert_eq!(ends, meant.map(|(machine, ends)| (machine, ends.to_vec())));
 }

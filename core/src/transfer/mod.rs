@@ -4,6 +4,10 @@
 //! | protocol | from | stops | needs |
 //! | --- | --- | --- | --- |
 //! | [`live`] | `JBoss` NBST v25 | provider and joiner, for the last of the log | order per sender, messages sent again |
+//! | [`fetch::copy`] | Ban 1998 | nobody | total order |
+//! | [`fetch::streaming`] | Blagojevic 2006 | nobody | order per sender |
+//! | [`fetch::flush`] | `JGroups` manual 2.x | everybody, for the whole transfer | order per sender, views |
+//! | [`fetch::prefetch`] | Ban 1998, 3.4.4 | nobody | total order, a log |
 //!
 //! All move a *capture*: a snapshot and the digest that says which messages it contains ([`capture`]). The
 //! bulk travels in an ordinary session, to be staged and not installed; what these machines add is the log,
@@ -14,6 +18,7 @@
 //! in [`wire`].
 
 pub mod capture;
+pub mod fetch;
 pub mod live;
 mod tag;
 pub mod wire;
