@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use longhaul_core::id::SnapshotId;
+use longhaul_core::id::{MemberId, SnapshotId};
+use longhaul_core::transfer::Tag;
+use longhaul_core::transfer::fetch::CaptureNumber;
 
-use super::wires::Parcel;
+use super::wires::{Load, Parcel};
 
 /// Something that happens at a time. What is of a process that is gone is dropped.
 #[derive(Debug)]
@@ -35,6 +37,18 @@ pub(super) enum Event {
     Bulk { joiner: u64, provider: u64, left: u32 },
     /// What was staged is durable.
     Durable { process: u64, generation: u64 },
+    /// A member says something to another; dropped if either was cut off since.
+    Word { process: u64, from: MemberId, cuts: u64, bytes: Vec<u8>, load: Option<Load> },
+    /// The connection to a member is lost.
+    Parted { process: u64, member: MemberId },
+    /// The next piece of a capture that is fetched.
+    Copied { process: u64, capture: CaptureNumber, piece: u64 },
+    /// A capture's root is found.
+    Summed { process: u64, capture: CaptureNumber },
+    /// The next piece of a bulk that is fetched.
+    Piece { joiner: u64, provider: u64, tag: Tag, snapshot: SnapshotId, left: u32 },
+    /// What has come of a log is durable.
+    Applied { process: u64, generation: u64 },
     /// Everybody tells how far it has come, and forgets what all have.
     Gossip,
     /// A fault that was drawn.
@@ -49,6 +63,8 @@ pub(super) enum Event {
 pub(super) struct Agenda {
     now: u64,
     count: u64,
+    /// Of what happened last.
+    popped: u64,
     events: BTreeMap<(u64, u64), Event>,
 }
 
@@ -66,9 +82,14 @@ impl Agenda {
         self.at(self.now.saturating_add(delay), event);
     }
 
+    /// What happened last happens later instead, and still before what was to happen after it.
+    pub(super) fn defer(&mut self, when: u64, event: Event) {
+        self.events.insert((when.max(self.now), self.popped), event);
+    }
+
     pub(super) fn pop(&mut self) -> Option<Event> {
-        let ((when, _), event) = self.events.pop_first()?;
-        self.now = when;
+        let ((when, count), event) = self.events.pop_first()?;
+        (self.now, self.popped) = (when, count);
         Some(event)
     }
 }

@@ -1,5 +1,6 @@
 //! What one run is given: drawn from a seed, or written down as a scenario.
 
+use longhaul_core::transfer::fetch::{Protocol, Want};
 use longhaul_core::transfer::live::Policy;
 
 use super::faults::{Fault, Timed};
@@ -44,6 +45,13 @@ pub struct Case {
     pub(super) calm: u64,
     /// Writers stop so long after the calm.
     pub(super) quiet: u64,
+    /// By which fetch; `None`: by a live transfer.
+    pub(super) protocol: Option<Protocol>,
+    pub(super) want: Want,
+    /// The channel brings everything once and in order, and nothing again.
+    pub(super) strict: bool,
+    /// Bytes that a joiner may queue.
+    pub(super) queue_bytes: u64,
     /// What is expected beside what the judge wants.
     pub(super) expected: Expected,
 }
@@ -86,6 +94,10 @@ impl Default for Case {
             faults: Vec::new(),
             calm: 300 * MS,
             quiet: 300 * MS,
+            protocol: None,
+            want: Want::One,
+            strict: false,
+            queue_bytes: 1 << 20,
             expected: Expected::default(),
         }
     }
@@ -126,6 +138,10 @@ impl Case {
             faults: Vec::new(),
             calm,
             quiet: random.within(50, 200) * MS,
+            protocol: None,
+            want: Want::One,
+            strict: false,
+            queue_bytes: 1 << 20,
             expected: Expected::default(),
         };
         if !random.one_in(4) {
@@ -136,7 +152,31 @@ impl Case {
             }
             case.faults.sort_by_key(|timed| timed.at);
         }
+        case.draw_protocol(&mut Random::new(seed ^ 0xfe7d));
         case
+    }
+
+    /// Half of the seeds are of a live transfer, and what they are without this.
+    fn draw_protocol(&mut self, random: &mut Random) {
+        use Protocol::{Copy, Flush, Prefetch, Streaming};
+        if random.one_in(2) {
+            return;
+        }
+        let protocol = random.pick(&[Copy, Streaming, Flush, Prefetch]);
+        self.protocol = Some(protocol);
+        self.total = matches!(protocol, Copy | Prefetch);
+        self.fuzzy &= protocol == Prefetch;
+        self.strict = random.one_in(2);
+        self.queue_bytes = random.pick(&[2000, 1 << 20, 1 << 20]);
+        if protocol == Copy {
+            self.want = random.pick(&[Want::One, Want::One, Want::Quorum, Want::All]);
+        }
+        let hosts = self.hosts() as u64;
+        while random.one_in(3) {
+            let fault = Fault::Lose { host: random.below(hosts) as usize };
+            self.faults.push(Timed { at: random.within(0, self.calm), fault });
+        }
+        self.faults.sort_by_key(|timed| timed.at);
     }
 
     /// What a scenario calls it.

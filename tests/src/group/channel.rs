@@ -17,6 +17,8 @@ pub(super) struct Content {
     pub(super) writer: MemberId,
     pub(super) key: u8,
     pub(super) value: u64,
+    /// What it says to the machines: a transfer's frame.
+    pub(super) control: Option<Vec<u8>>,
 }
 
 /// A joiner's pin, or the sender's own when it begins.

@@ -103,7 +103,7 @@ impl Process {
             Request::Decide { number, commit: true } => (Effect::Commit(transaction(number)), 0, 0),
             Request::Decide { number, commit: false } => (Effect::Rollback(transaction(number)), 0, 0),
         };
-        let content = Content { effect, writer: self.member, key, value };
+        let content = Content { effect, writer: self.member, key, value, control: None };
         if world.case.total {
             self.clients.in_flight += 1;
             let arrival = world.wires.latency / 2;
@@ -129,7 +129,7 @@ impl Process {
     }
 
     /// Answers a prepare yes.
-    pub(super) fn vote(&mut self, transaction: Transaction, world: &mut Shared) {
+    pub(super) fn vote(&self, transaction: Transaction, world: &mut Shared) {
         let Some(process) = world.process_of(transaction.member) else { return };
         let host = world.hosts_of[&process];
         let arrival = world.wires.arrival(self.host, host, world.agenda.now(), &mut world.random);

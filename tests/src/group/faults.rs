@@ -30,6 +30,8 @@ pub(super) enum Fault {
     Leap { host: usize, by: u64 },
     /// It provides no more, for a time.
     Retire { host: usize, time: u64 },
+    /// Its engine loses what it has captured.
+    Lose { host: usize },
     /// It provides again.
     Return { host: usize },
 }
@@ -62,6 +64,7 @@ impl Fault {
             | Self::Cut { host }
             | Self::Leap { host, .. }
             | Self::Retire { host, .. }
+            | Self::Lose { host }
             | Self::Return { host } => host,
         }
     }

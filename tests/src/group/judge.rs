@@ -12,6 +12,7 @@ use longhaul_core::id::SnapshotId;
 use longhaul_core::transfer::live::Event;
 use longhaul_core::transfer::{Decision, digest_sum};
 
+use super::machines::Giver;
 use super::process::{JoinerMachine, Process};
 use super::store::{Delivered, Prepared, State, Store};
 use super::world::Shared;
@@ -28,7 +29,7 @@ fn reference(digest: &Delivered, world: &Shared) -> Store {
     store
 }
 
-fn assert_holds(store: &Store, words: &str, world: &Shared) {
+pub(super) fn assert_holds(store: &Store, words: &str, world: &Shared) {
     let reference = reference(&store.digest, world);
     assert!(
         store.prepared == reference.prepared,
@@ -79,19 +80,22 @@ pub(super) fn committed(joiner: &JoinerMachine, snapshot: SnapshotId, store: &St
 /// A member serves from now on.
 pub(super) fn serves(process: &Process, world: &mut Shared) {
     world.trace.say(world.agenda.now(), || format!("{} serves", process.host));
-    assert_committed(process.joiner.as_ref().expect("it has joined"), world);
+    if let Some(joiner) = &process.joiner {
+        assert_committed(joiner, world);
+    }
     assert_holds(process.store.as_ref().expect("it has committed"), "serving", world);
 }
 
 /// Whether nothing is left to happen at a member.
 pub(super) fn is_settled(process: &Process, world: &Shared) -> bool {
-    let idle = process.provider.as_ref().is_some_and(longhaul_core::transfer::live::Provider::is_idle);
+    let idle = process.provider.as_ref().is_some_and(Giver::is_idle);
     let Some(store) = process.store.as_ref().filter(|_| idle && process.is_settled()) else { return false };
     let all = world
         .streams
         .iter()
         .all(|stream| stream.sent.is_empty() || store.digest.contains(stream.sender, stream.last()));
-    all && store.log.is_none() && process.snapshot.is_none()
+    let kept = store.log.is_some() || store.requests.is_some();
+    all && !kept && process.snapshot.is_none() && process.captures.is_empty()
 }
 
 /// It is over.

@@ -1,4 +1,4 @@
-//! A seeded simulation of groups whose members get their state by a live transfer: the real machines of both
+//! A seeded simulation of groups whose members get their state by a live transfer or by a fetch: the real machines of both
 //! sides; a model channel, model connections, clocks that disagree, and a small model application.
 //!
 //! ```text
@@ -6,13 +6,14 @@
 //!
 //! World   agenda (time)   channel (messages of the group)   wires (connections)   faults   judge
 //!  └ Host   clock
-//!     └ Process   Provider, Joiner: the real machines
+//!     └ Process   Provider, Joiner: the real machines, of one protocol in a case
 //!        └ Store   map, order, pending prepares, digest; a log, captures, a hidden copy
 //! ```
 //!
 //! Members write all the while, in one message or in two phases, and are killed, put to sleep and cut off; whoever
 //! starts joins. Then faults stop, later the writers do, and everybody must come to the same state. What must
-//! hold throughout stands in `judge`. One seed, one history.
+//! hold throughout stands in `judge`. One seed, one history: half of the seeds are of a live transfer, the others of one
+//! of the fetches, over a channel that is strict or late and forgetful.
 
 mod agenda;
 mod case;
@@ -20,7 +21,9 @@ mod channel;
 mod clients;
 mod clock;
 mod faults;
+mod fetching;
 mod judge;
+mod machines;
 mod process;
 mod scenario;
 mod serving;

@@ -6,18 +6,20 @@ use longhaul_core::digest::SequenceNumber;
 use longhaul_core::id::{MemberId, TransferId};
 use longhaul_core::message::{Effect, Handle, Message, Verdict};
 use longhaul_core::time::Instant;
-use longhaul_core::transfer::live::{Joiner, Link, Provider, State as At};
+use longhaul_core::transfer::fetch;
+use longhaul_core::transfer::live::{Joiner, Link, State as At};
 use longhaul_core::transfer::wire::FRAME_MAX;
 
 use super::agenda::Event;
 use super::clients::Clients;
+use super::fetching::{self, Captures, Fetching};
 use super::judge;
+use super::machines::Giver;
 use super::store::{MEMBERS, Snapshot, Store};
 use super::taking::Hidden;
 use super::wires::Parcel;
 use super::world::Shared;
 
-pub(super) type ProviderMachine = Provider<MEMBERS, 3>;
 pub(super) type JoinerMachine = Joiner<MEMBERS, 4>;
 
 /// A process, and all that ends with it.
@@ -25,7 +27,7 @@ pub(super) struct Process {
     pub(super) number: u64,
     pub(super) host: usize,
     pub(super) member: MemberId,
-    pub(super) provider: Option<ProviderMachine>,
+    pub(super) provider: Option<Giver>,
     pub(super) store: Option<Store>,
     pub(super) joiner: Option<JoinerMachine>,
     /// It has served: its votes count.
@@ -40,6 +42,8 @@ pub(super) struct Process {
     asked: BTreeMap<usize, (u64, u64)>,
     pub(super) snapshot: Option<Snapshot>,
     pub(super) giving: BTreeSet<TransferId>,
+    pub(super) captures: Captures,
+    pub(super) fetching: Fetching,
     pub(super) clients: Clients,
     /// When a wake-up is due, in the world's time.
     wake: Option<u64>,
@@ -62,6 +66,8 @@ impl Process {
             asked: BTreeMap::new(),
             snapshot: None,
             giving: BTreeSet::new(),
+            captures: Captures::new(),
+            fetching: Fetching::default(),
             clients: Clients::default(),
             wake: None,
         }
@@ -73,15 +79,26 @@ impl Process {
 
     /// A message of the group arrives, or is offered again.
     pub(super) fn message(&mut self, stream: usize, sequence: u64, world: &mut Shared) {
+        self.offer(stream, sequence, world);
+        self.drive(world);
+    }
+
+    /// The same, and nothing that follows from it is carried out yet but what must come before the next message.
+    pub(super) fn offer(&mut self, stream: usize, sequence: u64, world: &mut Shared) {
         let now = self.now(world);
         let sender = world.streams[stream].sender;
         let content = world.streams[stream].content(sequence).clone();
         let len = Store::log_bytes(&content);
         let message = Message { sender, sequence: SequenceNumber(sequence), len, handle: Handle(sequence) };
+        let control = fetching::control(&content);
+        let control = control.as_ref().map(|(tag, frame)| (*tag, frame));
         let verdict = if let Some(provider) = &mut self.provider {
-            provider.handle_message(&message, content.effect, len, now).expect("room for all incarnations")
+            let verdict = provider.handle_message(&message, content.effect, control, now);
+            verdict.expect("room for all incarnations")
         } else if let Some(joiner) = &mut self.joiner {
             joiner.handle_message(&message, content.effect)
+        } else if let Some(joiner) = self.fetching.machine.as_mut().filter(|_| self.fetching.is_on_channel) {
+            joiner.handle_message(&message, control, now).expect("room for all incarnations")
         } else {
             Verdict::Drop
         };
@@ -98,11 +115,12 @@ impl Process {
             Verdict::SendAgain { from } => self.ask_again(stream, from.0, sequence, world),
         }
         if let Effect::Prepare(transaction) = content.effect
-            && matches!(verdict, Verdict::Deliver | Verdict::Drop)
+            && (matches!(verdict, Verdict::Deliver | Verdict::Drop)
+                || verdict == Verdict::Hold && self.fetching.machine.is_some())
         {
             self.vote(transaction, world);
         }
-        self.drive(world);
+        self.capture_here(world);
     }
 
     /// Has a stretch of messages sent again, unless that was done.
@@ -112,6 +130,7 @@ impl Process {
         if asked > to || world.is_cut_off(source.process.map(|_| source.host), self.host) {
             return;
         }
+        assert!(!world.case.strict, "a strict channel has a gap before {to} of {}", source.sender);
         assert!(asked > source.dropped, "message {asked} of {} is needed, and gone", source.sender);
         self.asked.insert(stream, (from, to));
         let host = source.process.map_or(self.host, |_| source.host);
@@ -124,13 +143,21 @@ impl Process {
 
     /// What it lacks of all that was sent is asked for, again and again.
     pub(super) fn gossip(&mut self, world: &mut Shared) {
-        let Some(provider) = &self.provider else { return };
-        let (delivered, latched) = (provider.delivered().clone(), provider.is_latched());
+        let heard = self.fetching.machine.as_ref().filter(|_| self.fetching.is_on_channel);
+        let (delivered, latched) = match (&self.provider, heard) {
+            (Some(provider), _) => (provider.delivered().clone(), provider.is_latched()),
+            (None, Some(joiner)) => (joiner.heard().clone(), false),
+            (None, None) => return,
+        };
+        if world.case.strict {
+            return;
+        }
+        let queues = self.provider.is_none();
         for stream in 0..world.streams.len() {
             let source = &world.streams[stream];
             let last = source.last();
             let ours = delivered.entry(source.sender).map_or(0, |entry| entry.delivered().0);
-            if ours < last.0 && !latched && self.held.is_empty() {
+            if ours < last.0 && !latched && (queues || self.held.is_empty()) {
                 self.asked.remove(&stream);
                 self.ask_again(stream, ours + 1, last.0, world);
             }
@@ -149,6 +176,9 @@ impl Process {
             provider.handle_timeout(now);
         }
         if let Some(joiner) = &mut self.joiner {
+            joiner.handle_timeout(now);
+        }
+        if let Some(joiner) = &mut self.fetching.machine {
             joiner.handle_timeout(now);
         }
         self.drive(world);
@@ -171,12 +201,16 @@ impl Process {
         for round in 0.. {
             assert!(round < 10_000, "a livelock");
             let now = self.now(world);
-            if let Some(command) = self.provider.as_mut().and_then(ProviderMachine::poll_command) {
+            if self.drive_fetch(now, world) {
+                continue;
+            }
+            let mut live = self.provider.as_mut().filter(|provider| matches!(provider, Giver::Live(_)));
+            if let Some(command) = live.as_mut().and_then(|provider| provider.live().poll_command()) {
                 self.serve(command, now, world);
             } else if let Some(command) = self.joiner.as_mut().and_then(JoinerMachine::poll_command) {
                 self.take(command, now, world);
             } else if let Some(sent) =
-                self.provider.as_mut().and_then(|provider| provider.poll_transmit(&mut frame, now))
+                live.as_mut().and_then(|provider| provider.live().poll_transmit(&mut frame, now))
             {
                 let Link(connection) = sent.link;
                 let payload = sent.payload.map(|payload| self.load(payload));
@@ -188,7 +222,7 @@ impl Process {
                     let parcel = Parcel::Frame { bytes: frame[..len].to_vec(), payload: None };
                     world.wires.send(connection, 1, parcel, &mut world.agenda, &mut world.random);
                 }
-            } else if let Some(event) = self.provider.as_mut().and_then(ProviderMachine::poll_event) {
+            } else if let Some(event) = live.as_mut().and_then(|provider| provider.live().poll_event()) {
                 judge::told(self, event, world);
             } else {
                 break;
@@ -198,9 +232,10 @@ impl Process {
     }
 
     fn schedule(&mut self, world: &mut Shared) {
-        let provider = self.provider.as_ref().and_then(ProviderMachine::poll_timeout);
+        let provider = self.provider.as_ref().and_then(Giver::poll_timeout);
+        let fetcher = self.fetching.machine.as_ref().and_then(|joiner| joiner.poll_timeout());
         let joiner = self.joiner.as_ref().and_then(JoinerMachine::poll_timeout);
-        let Some(next) = provider.into_iter().chain(joiner).min() else { return };
+        let Some(next) = provider.into_iter().chain(joiner).chain(fetcher).min() else { return };
         let when = world.clocks[self.host].when(next).max(world.agenda.now());
         if self.wake.is_none_or(|wake| when < wake) {
             self.wake = Some(when);
@@ -216,9 +251,22 @@ impl Process {
         }
     }
 
+    /// Its last transfer has failed, or it has not begun one.
+    pub(super) fn has_failed(&self) -> bool {
+        self.joiner.as_ref().is_none_or(|joiner| joiner.state() == At::Failed)
+            && self.fetching.state().is_none_or(|state| state == fetch::State::Failed)
+    }
+
+    /// Whom it has the state from.
+    pub(super) fn asked(&self) -> Option<MemberId> {
+        let fetched = self.fetching.machine.as_ref().and_then(|joiner| joiner.provider());
+        self.joiner.as_ref().map(JoinerMachine::provider).or(fetched)
+    }
+
     /// It serves nobody and waits for nothing.
     pub(super) fn is_settled(&self) -> bool {
         let joined = self.joiner.as_ref().is_none_or(|joiner| joiner.state() == At::Serving);
+        let joined = joined && self.fetching.state().is_none_or(|state| state == fetch::State::Serving);
         self.is_operational && joined && self.held.is_empty() && self.clients.is_settled()
     }
 }

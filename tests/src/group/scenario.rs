@@ -13,6 +13,10 @@
 //! | `join at TIME` | one more host starts, and joins; may be repeated | one at 20ms |
 //! | `total order` | all messages in one order | order per sender |
 //! | `fuzzy` | captures are scans | atomic |
+//! | `by copy`, `streaming`, `flush`, `prefetch` | the state is fetched so; `copy` and `prefetch` in total order | a live transfer |
+//! | `quorum`, `all` | by copy, from most or from all | from one |
+//! | `strict` | the channel brings all once and in order, and nothing again | late, twice, and again when asked |
+//! | `queue N` | bytes that a joiner may queue | 1048576 |
 //! | `latency TIME`, `write every TIME` | the longest time of a packet; between two writes of a member | 1ms, 4ms |
 //! | `two phases one in N` | of the writes; 0: none | 3 |
 //! | `lost one in N`, `flips one in N` | messages come late, payloads are not what was announced; 0: never | 0, 0 |
@@ -21,7 +25,7 @@
 //! | `policy throttle`, `wait`, `fail`, `latch` | when the log does not converge | `latch` |
 //! | `skew N` | how far clocks run off, in thousandths | 0 |
 //! | `kill N at TIME for TIME`, `kill provider of N at ...`, `sleep N at ...`, `isolate N at ...`, `retire N at ...` | see the faults | |
-//! | `block A->B at TIME for TIME`, `cut N at TIME`, `leap N at TIME by TIME` | | |
+//! | `block A->B at TIME for TIME`, `cut N at TIME`, `lose N at TIME`, `leap N at TIME by TIME` | | |
 //! | `calm at TIME`, `quiet after TIME` | faults stop; so long after that writers do | 300ms, 300ms |
 //! | `expect serves N`, `aborts N`, `doubts N`, `releases N`, `pending N` | at least so many | any |
 //! | `expect while writing` | all serve before writers stop | any |
@@ -32,6 +36,7 @@
 use std::fmt;
 use std::str::{FromStr, SplitWhitespace};
 
+use longhaul_core::transfer::fetch::{Protocol, Want};
 use longhaul_core::transfer::live::Policy;
 
 use super::case::Case;
@@ -44,6 +49,12 @@ const POLICIES: [(&str, Policy); 4] = [
     ("wait", Policy::Wait),
     ("fail", Policy::Fail),
     ("latch", Policy::LatchNow),
+];
+const PROTOCOLS: [(&str, Protocol); 4] = [
+    ("copy", Protocol::Copy),
+    ("streaming", Protocol::Streaming),
+    ("flush", Protocol::Flush),
+    ("prefetch", Protocol::Prefetch),
 ];
 
 /// The cases of a file, each with the number of its line.
@@ -116,6 +127,16 @@ fn read(words: &mut SplitWhitespace<'_>, case: &mut Case, joiners: &mut Vec<u64>
         "quiet" => case.quiet = timed(words, "after")?,
         "seed" => case.seed = number(words)?,
         "expect" => expect(words, case)?,
+        "by" => {
+            let named = words.next()?;
+            let protocol = PROTOCOLS.into_iter().find(|(name, _)| *name == named)?.1;
+            case.protocol = Some(protocol);
+            case.total = matches!(protocol, Protocol::Copy | Protocol::Prefetch);
+        }
+        "quorum" => case.want = Want::Quorum,
+        "all" => case.want = Want::All,
+        "strict" => case.strict = true,
+        "queue" => case.queue_bytes = number(words)?,
         fault => {
             let timed = read_fault(fault, words)?;
             case.faults.push(timed);
@@ -175,6 +196,7 @@ fn read_fault(fault: &str, words: &mut SplitWhitespace<'_>) -> Option<Timed> {
             let (from, to) = (from.parse().ok()?, to.parse().ok()?);
             Timed { at, fault: Fault::Block { from, to, time } }
         }
+        "lose" => Timed { at: timed(words, "at")?, fault: Fault::Lose { host: host()? } },
         "cut" => Timed { at: timed(words, "at")?, fault: Fault::Cut { host: host()? } },
         "leap" => {
             let (at, by) = (timed(words, "at")?, timed(words, "by")?);

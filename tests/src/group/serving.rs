@@ -38,12 +38,12 @@ impl Process {
                     to = logged.end;
                 }
                 let load = self.load(Send::Log { from, to });
-                let machine = self.provider.as_mut().expect("it commands");
+                let machine = self.provider.as_mut().expect("it commands").live();
                 machine.handle_log_read(link, from, to, load.payload(), now);
             }
             Command::ReadPending { link } => {
                 let load = self.load(Send::Pending);
-                let machine = self.provider.as_mut().expect("it commands");
+                let machine = self.provider.as_mut().expect("it commands").live();
                 machine.handle_pending_read(link, load.payload(), now);
             }
             Command::DropCapture { .. } => self.snapshot = None,
@@ -94,7 +94,7 @@ impl Process {
         snapshot.is_whole = true;
         let digest = snapshot.digest.clone();
         let now = self.now(world);
-        self.provider.as_mut().expect("it captures").handle_captured(id, &digest, now);
+        self.provider.as_mut().expect("it captures").live().handle_captured(id, &digest, now);
         self.drive(world);
     }
 
@@ -127,7 +127,7 @@ impl Process {
         };
         match parcel {
             Parcel::Up => world.wires.send(connection, 0, Parcel::Up, &mut world.agenda, &mut world.random),
-            Parcel::Lost => provider.handle_link_lost(link, now),
+            Parcel::Lost => provider.live().handle_link_lost(link, now),
             Parcel::Frame { bytes, .. } => {
                 let header =
                     Header::parse(bytes[..HEADER_LEN].try_into().expect("a header")).expect("a frame");
@@ -135,7 +135,7 @@ impl Process {
                 world.trace.say(world.agenda.now(), || {
                     format!("{host} -> {}: {:?} {frame:?}", self.host, header.tag.epoch)
                 });
-                provider.handle_frame(link, header.tag, &frame, now);
+                provider.live().handle_frame(link, header.tag, &frame, now);
             }
         }
     }
@@ -147,6 +147,9 @@ impl Load {
         let (len, hash) = match self {
             Self::Log(records) => {
                 (records.len(), records.iter().fold(0, |hash, one| crate::sim::mix(hash ^ one.hash())))
+            }
+            Self::Requests(requests) => {
+                (requests.len(), requests.iter().fold(2, |hash, one| crate::sim::mix(hash ^ one.hash())))
             }
             Self::Prepared(prepared) => {
                 let hash =

@@ -46,6 +46,18 @@ impl State {
         }
     }
 
+    /// What a member's engine would find as its root.
+    pub(super) fn root(&self) -> [u8; 32] {
+        let writes = self.map.iter().map(|((member, key), value)| {
+            mix(u64::from(member.0[0])
+                ^ u64::from(member.0[1]).rotate_left(8)
+                ^ u64::from(*key).rotate_left(20)
+                ^ value)
+        });
+        let sum = writes.fold(self.order, |sum, write| sum.wrapping_add(mix(write)));
+        std::array::from_fn(|n| (sum >> (n % 8 * 8)) as u8)
+    }
+
     /// A part of a scan: keys of this remainder.
     pub(super) fn copy_piece(&mut self, from: &Self, piece: u64, pieces: u64) {
         let of_piece = |key: u8| u64::from(key) % pieces == piece;
@@ -86,11 +98,40 @@ pub(super) struct Store {
     pub(super) digest: Delivered,
     end: LogPoint,
     pub(super) log: Option<VecDeque<Logged>>,
+    /// Where the log of all requests ends, and what is kept of it.
+    requests_end: LogPoint,
+    pub(super) requests: Option<VecDeque<Requested>>,
+}
+
+/// A request in the log: a message that changes something.
+#[derive(Clone, Debug)]
+pub(super) struct Requested {
+    /// Where the log is behind it.
+    pub(super) end: LogPoint,
+    pub(super) sender: MemberId,
+    pub(super) sequence: u64,
+    pub(super) content: Content,
+}
+
+impl Requested {
+    /// For a payload's checksum.
+    pub(super) fn hash(&self) -> u64 {
+        mix(self.end.records ^ self.sequence.rotate_left(20) ^ self.content.value.rotate_left(40))
+    }
 }
 
 impl Store {
     pub(super) fn new(rules: Rules, state: State, prepared: Prepared, digest: Delivered) -> Self {
-        Self { rules, state, prepared, digest, end: LogPoint::default(), log: None }
+        Self {
+            rules,
+            state,
+            prepared,
+            digest,
+            end: LogPoint::default(),
+            log: None,
+            requests_end: LogPoint::default(),
+            requests: None,
+        }
     }
 
     /// Bytes of the record that a message would make.
@@ -130,6 +171,13 @@ impl Store {
             Effect::Nothing => None,
         };
         self.apply_write(write);
+        if content.effect != Effect::Nothing {
+            self.requests_end = self.requests_end.behind(Self::log_bytes(content).into());
+            let (end, sequence, content) = (self.requests_end, sequence.0, content.clone());
+            if let Some(requests) = &mut self.requests {
+                requests.push_back(Requested { end, sender, sequence, content });
+            }
+        }
         if content.effect.completes() {
             self.end = self.end.behind(Self::log_bytes(content).into());
             let record = Record { number: self.end.records, sender, sequence, effect: content.effect };

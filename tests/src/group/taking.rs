@@ -11,7 +11,8 @@ use longhaul_core::transfer::wire::{Frame, HEADER_LEN, Header};
 
 use super::agenda::Event;
 use super::judge;
-use super::process::{JoinerMachine, Process, ProviderMachine};
+use super::machines::{Giver, LiveProvider};
+use super::process::{JoinerMachine, Process};
 use super::store::{Delivered, Logged, Prepared, State, Store};
 use super::wires::{Load, Parcel};
 use super::world::Shared;
@@ -29,6 +30,9 @@ pub(super) struct Hidden {
 impl Process {
     /// A transfer from somebody who is operational.
     pub(super) fn join(&mut self, world: &mut Shared) {
+        if let Some(protocol) = world.case.protocol {
+            return self.fetch(protocol, world);
+        }
         let Some(provider) = world.somebody(self.number) else { return };
         let transfer = TransferId(std::array::from_fn(|n| (world.random.next() >> n) as u8));
         let now = self.now(world);
@@ -146,7 +150,7 @@ impl Process {
                 }
                 Load::Log(taken)
             }
-            prepared @ Load::Prepared(_) => prepared,
+            other @ (Load::Prepared(_) | Load::Requests(_)) => other,
         };
         let Some(hidden) = &mut self.hidden else { return };
         hidden.waiting.push_back(load);
@@ -177,7 +181,8 @@ impl Process {
                     }
                 }
             }
-            None => {}
+            // Requests are of a fetch.
+            Some(Load::Requests(_)) | None => {}
         }
         self.drive(world);
     }
@@ -223,8 +228,8 @@ impl Process {
         judge::committed(joiner, hidden.snapshot, &store, world);
         self.store = Some(store);
         let config = world.config(self.member);
-        let machine = ProviderMachine::new(config, Role::Joining, digest, coordinators);
-        self.provider = Some(machine.expect("its needs are met"));
+        let machine = LiveProvider::new(config, Role::Joining, digest, coordinators);
+        self.provider = Some(Giver::Live(Box::new(machine.expect("its needs are met"))));
         joiner.handle_committed(now);
     }
 }

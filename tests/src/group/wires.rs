@@ -1,7 +1,7 @@
 //! Connections between two processes: frames in order, late while a wire is blocked, and an end.
 
 use super::agenda::{Agenda, Event};
-use super::store::Logged;
+use super::store::{Logged, Requested};
 use crate::sim::Random;
 use longhaul_core::message::Transaction;
 
@@ -21,6 +21,7 @@ pub(super) enum Parcel {
 pub(super) enum Load {
     Log(Vec<Logged>),
     Prepared(Vec<(Transaction, (u8, u64))>),
+    Requests(Vec<Requested>),
 }
 
 #[derive(Debug)]

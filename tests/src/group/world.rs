@@ -6,8 +6,8 @@ use std::time::Duration;
 use longhaul_core::digest::{Entry, SequenceNumber};
 use longhaul_core::id::MemberId;
 use longhaul_core::message::{Effect, Properties};
-use longhaul_core::transfer::live::{Config, Role, State as At};
-use longhaul_core::transfer::{Apply, Capture, Contract, Decision, Tag};
+use longhaul_core::transfer::live::{Config, State as At};
+use longhaul_core::transfer::{Apply, Capture, Contract, Decision, Role, Tag};
 
 use super::Outcome;
 use super::agenda::{Agenda, Event};
@@ -16,7 +16,8 @@ use super::channel::{Content, Stream};
 use super::clock::Clock;
 use super::faults::Fault;
 use super::judge;
-use super::process::{Process, ProviderMachine};
+use super::machines::Giver;
+use super::process::Process;
 use super::store::{Delivered, MEMBERS, Prepared, Rules, State, Store};
 use super::wires::{Parcel, Wires};
 use crate::sim::{Random, Trace};
@@ -39,19 +40,24 @@ pub(super) struct Shared {
     pub(super) hosts_of: BTreeMap<u64, usize>,
     /// The members that are operational.
     operational: BTreeMap<u64, MemberId>,
-    members: BTreeMap<MemberId, u64>,
+    pub(super) members: BTreeMap<MemberId, u64>,
     /// What providers have recorded, and what they had delivered then.
     pub(super) decisions: BTreeMap<(Tag, MemberId), (Decision, [u8; 32])>,
     pub(super) outcome: Outcome,
+    /// When the last word between two members arrives, and how often a host was cut off.
+    pub(super) words: BTreeMap<(MemberId, MemberId), u64>,
+    pub(super) cuts: Vec<u64>,
+    /// On a strict channel: when the last message of a stream reaches a process.
+    reaches: BTreeMap<(usize, u64), u64>,
     pub(super) flips_one_in: u64,
     lost_one_in: u64,
     pub(super) is_quiet: bool,
-    asleep: Vec<u64>,
+    pub(super) asleep: Vec<u64>,
 }
 
 pub(super) struct World {
-    shared: Shared,
-    processes: Vec<Option<Process>>,
+    pub(super) shared: Shared,
+    pub(super) processes: Vec<Option<Process>>,
     is_calm: bool,
 }
 
@@ -74,6 +80,9 @@ impl World {
             members: BTreeMap::new(),
             decisions: BTreeMap::new(),
             outcome: Outcome::default(),
+            words: BTreeMap::new(),
+            cuts: vec![0; hosts],
+            reaches: BTreeMap::new(),
             flips_one_in: case.flips_one_in,
             lost_one_in: case.lost_one_in,
             is_quiet: false,
@@ -86,9 +95,7 @@ impl World {
         let mut world = Self { shared, processes: (0..hosts).map(|_| None).collect(), is_calm: false };
         for host in 0..case.members {
             let mut process = world.shared.process(host);
-            let config = world.shared.config(process.member);
-            let machine = ProviderMachine::new(config, Role::Provider, Delivered::new(), []);
-            process.provider = Some(machine.expect("its needs are met"));
+            process.provider = Some(world.shared.provider(process.member));
             process.store =
                 Some(Store::new(world.shared.rules(), State::default(), Prepared::new(), Delivered::new()));
             process.is_operational = true;
@@ -169,6 +176,27 @@ impl World {
                 self.of(process, event, |process, world| process.scan(snapshot, piece, world));
             }
             Event::Bulk { joiner, provider, left } => self.bulk(joiner, provider, left),
+            Event::Word { process, from, cuts, ref bytes, ref load } => {
+                let (bytes, load) = (bytes.clone(), load.clone());
+                if self.shared.is_whole(process, from, cuts) {
+                    self.of(process, event, |process, world| process.word(from, &bytes, load, world));
+                }
+            }
+            Event::Parted { process, member } => {
+                self.of(process, event, |process, world| process.parted(member, world));
+            }
+            Event::Copied { process, capture, piece } => {
+                self.of(process, event, |process, world| process.copied(capture, piece, world));
+            }
+            Event::Summed { process, capture } => {
+                self.of(process, event, |process, world| process.summed(capture, world));
+            }
+            Event::Piece { joiner, provider, tag, snapshot, left } => {
+                self.piece((joiner, provider), tag, snapshot, left);
+            }
+            Event::Applied { process, generation } => {
+                self.of(process, event, |process, world| process.applied(generation, world));
+            }
             Event::Durable { process, generation } => {
                 self.of(process, event, |process, world| process.durable(generation, world));
             }
@@ -201,13 +229,15 @@ impl World {
         let Some(&host) = self.shared.hosts_of.get(&number) else { return };
         let until = self.shared.asleep[host];
         if until > self.shared.agenda.now() {
-            return self.shared.agenda.at(until, event);
+            let agenda = &mut self.shared.agenda;
+            let keeps_order = self.shared.case.protocol.is_some();
+            return if keeps_order { agenda.defer(until, event) } else { agenda.at(until, event) };
         }
         self.at_once(number, act);
     }
 
     /// Acts on a process that lives, awake or not.
-    fn at_once(&mut self, number: u64, act: impl FnOnce(&mut Process, &mut Shared)) {
+    pub(super) fn at_once(&mut self, number: u64, act: impl FnOnce(&mut Process, &mut Shared)) {
         let Some(&host) = self.shared.hosts_of.get(&number) else { return };
         let mut process = self.processes[host].take().expect("it lives");
         act(&mut process, &mut self.shared);
@@ -308,7 +338,7 @@ impl World {
             return;
         };
         let heard = self.shared.clocks[from].read(now);
-        giver.provider.as_mut().expect("it gives").handle_bulk_progress(tag.transfer, heard);
+        giver.provider.as_mut().expect("it gives").live().handle_bulk_progress(tag.transfer, heard);
         if left > 0 {
             let time = self.shared.random.below(self.shared.case.piece) + 1;
             self.shared.agenda.after(time, Event::Bulk { joiner, provider, left: left - 1 });
@@ -326,20 +356,23 @@ impl World {
                 continue;
             }
             self.at_once(number, |process, world| {
-                let has_failed = process.joiner.as_ref().is_none_or(|joiner| joiner.state() == At::Failed);
-                if process.provider.is_none() && has_failed {
+                if process.provider.is_none() && process.has_failed() {
                     process.join(world);
                 }
+                process.viewed(world);
                 process.gossip(world);
             });
         }
         for stream in &mut self.shared.streams {
             let operational = self.processes.iter().flatten().filter(|process| process.is_operational);
-            let delivered = operational.map(|process| {
-                let machine = process.provider.as_ref().expect("it is operational");
-                machine.delivered().entry(stream.sender).map_or(0, |entry| entry.delivered().0)
-            });
-            let lowest = delivered.min().unwrap_or(0);
+            let of = |digest: &Delivered| digest.entry(stream.sender).map_or(0, |entry| entry.delivered().0);
+            let delivered =
+                operational.map(|process| of(process.provider.as_ref().expect("it serves").delivered()));
+            // Where nothing is pinned, the channel keeps what those who listen have not heard.
+            let joiners = self.processes.iter().flatten().filter(|process| !process.is_operational);
+            let heard =
+                joiners.filter_map(|process| process.fetching.machine.as_ref()).map(|one| of(one.heard()));
+            let lowest = delivered.chain(heard).min().unwrap_or(0);
             // What was sent by who is gone, the others keep.
             let is_kept = stream.process.is_none() && !self.shared.case.total;
             stream.collect(if is_kept { 0 } else { lowest }, now);
@@ -353,8 +386,8 @@ impl World {
         match fault {
             Fault::Kill { host, down } => self.kill(host, down),
             Fault::KillProviderOf { host, down } => {
-                let joiner = self.processes[host].as_ref().and_then(|process| process.joiner.as_ref());
-                let provider = joiner.and_then(|joiner| self.shared.members.get(&joiner.provider()));
+                let provider = self.processes[host].as_ref().and_then(Process::asked);
+                let provider = provider.and_then(|member| self.shared.members.get(&member));
                 if let Some(host) = provider.and_then(|number| self.shared.hosts_of.get(number)).copied() {
                     self.kill(host, down);
                 }
@@ -369,7 +402,14 @@ impl World {
                     self.shared.wires.block(other, host, now + time);
                 }
             }
+            Fault::Lose { host } => {
+                if let Some(number) = self.processes[host].as_ref().map(|process| process.number) {
+                    self.at_once(number, Process::lose_captures);
+                }
+            }
             Fault::Cut { host } => {
+                self.shared.cuts[host] += 1;
+                self.part_from_all(host);
                 for connection in 0..self.shared.wires.connections.len() {
                     if self.shared.wires.connections[connection].ends.iter().any(|end| end.0 == host) {
                         self.shared.wires.connections[connection].is_cut = true;
@@ -423,7 +463,7 @@ impl World {
                 }
             }
         }
-        let leave = Content { effect: Effect::Leave(gone), writer: gone, key: 0, value: 0 };
+        let leave = Content { effect: Effect::Leave(gone), writer: gone, key: 0, value: 0, control: None };
         if let Some(stream) = world.streams.iter().position(|stream| stream.sender == gone) {
             world.streams[stream].process = None;
             world.append(stream, leave);
@@ -437,8 +477,12 @@ impl World {
         let numbers: Vec<u64> = world.hosts_of.keys().copied().collect();
         world.agenda.after(down, Event::Start { host });
         for number in numbers {
-            self.at_once(number, |process, world| process.voter_gone(host, world));
+            self.at_once(number, |process, world| {
+                process.voter_gone(host, world);
+                process.viewed(world);
+            });
         }
+        self.shared.bereave(host, gone);
     }
 
     fn is_over(&self) -> bool {
@@ -454,9 +498,12 @@ impl World {
     fn describe(&self) -> String {
         let tell = |process: &Process| {
             let joiner = process.joiner.as_ref().map(|joiner| (joiner.state(), joiner.failure()));
-            let idle = process.provider.as_ref().map(longhaul_core::transfer::live::Provider::is_idle);
+            let fetcher = process.fetching.machine.as_ref().map(|one| (one.state(), one.failure()));
+            let idle = process.provider.as_ref().map(Giver::is_idle);
+            let kept = process.store.as_ref().map(|store| (store.log.is_some(), store.requests.is_some()));
+            let captures = process.captures.len();
             format!(
-                "{}: {joiner:?}, idle {idle:?}, {} held, {:?}",
+                "{}: log and requests {kept:?}, {captures} captures, {joiner:?}, {fetcher:?}, idle {idle:?}, {} held, {:?}",
                 process.host,
                 process.held.len(),
                 process.clients
@@ -499,11 +546,16 @@ impl Shared {
         (!all.is_empty()).then(|| self.random.pick(&all))
     }
 
+    /// Those who are operational.
+    pub(super) fn view(&self) -> Vec<MemberId> {
+        self.operational.values().copied().collect()
+    }
+
     pub(super) fn rules(&self) -> Rules {
         Rules { once: !self.case.fuzzy, total: self.case.total }
     }
 
-    fn stall(&self) -> Duration {
+    pub(super) fn stall(&self) -> Duration {
         Duration::from_nanos((self.case.lease * 5).max(400 * MS))
     }
 
@@ -558,6 +610,11 @@ impl Shared {
             let mut arrival = self.wires.arrival(near, host, self.agenda.now(), &mut self.random);
             if self.random.one_in(self.lost_one_in) {
                 arrival += 10 * self.wires.latency;
+            }
+            if self.case.strict {
+                let reaches = self.reaches.entry((stream, number)).or_default();
+                *reaches = (*reaches + 1).max(arrival);
+                arrival = *reaches;
             }
             self.agenda.at(arrival, Event::Arrive { process: number, stream, sequence });
         }
