@@ -15,6 +15,7 @@
 //! - A stop is a lease that the joiner renews four times in its length. Who hears nothing for that long goes on, and *says so*:
 //!   the round begins anew. A barrier never opens unseen.
 //! - A stop ends with Resume, with the lease, and with a view or a Leave without its joiner.
+//! - The joiner itself writes nothing before it serves; a member that serves already can't flush for itself.
 //! - Resume goes out when state and digest are swapped in, not before.
 
 use crate::message::Properties;

@@ -32,7 +32,7 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
             self.end = self.end.behind(message.len.into());
         }
         if let Effect::Leave(gone) = effect {
-            self.forget(gone);
+            self.forget(|member| member == gone);
         }
         match control {
             Some((tag, Frame::MakeCopy { member, lease_ns, have })) => {
@@ -49,24 +49,18 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
 
     /// These are the members now: what is kept for others is freed.
     pub fn handle_view(&mut self, members: &[MemberId], now: Instant) {
-        let copies = self.copies.iter().map(|copy| copy.member);
-        let suspensions = self.suspensions.iter().map(|one| one.member);
-        let joiners = self.slots.iter().flatten().map(|slot| slot.member);
-        let mut gone = copies.chain(suspensions).chain(joiners).filter(|member| !members.contains(member));
-        if let Some(gone) = gone.next() {
-            self.forget(gone);
-            return self.handle_view(members, now);
-        }
+        self.forget(|member| !members.contains(&member));
         self.settle(now);
     }
 
-    /// A member is gone.
-    fn forget(&mut self, gone: MemberId) {
-        self.copies.retain(|copy| copy.member != gone);
-        self.suspensions.retain(|one| one.member != gone);
-        let of_it = |slot: &Option<super::Slot>| slot.as_ref().is_some_and(|slot| slot.member == gone);
-        while let Some(n) = self.slots.iter().position(of_it) {
-            self.release(n, None);
+    /// Members are gone.
+    fn forget(&mut self, is_gone: impl Fn(MemberId) -> bool) {
+        self.copies.retain(|copy| !is_gone(copy.member));
+        self.suspensions.retain(|one| !is_gone(one.member));
+        for n in 0..JOINERS {
+            if self.slots[n].as_ref().is_some_and(|slot| is_gone(slot.member)) {
+                self.release(n, None);
+            }
         }
     }
 
