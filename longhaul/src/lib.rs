@@ -68,6 +68,7 @@ mod dry_run;
 mod error;
 mod fetch;
 mod lent;
+pub mod live;
 mod once_more;
 mod probe;
 mod push;
