@@ -44,6 +44,13 @@ impl Fetch {
         }
     }
 
+    /// The choices of others, for a transfer that is a part of theirs.
+    pub(crate) fn with_settings(mut self, settings: &Settings) -> Self {
+        let own = std::mem::replace(&mut self.settings, settings.clone());
+        (self.settings.state_id, self.settings.selector) = (own.state_id, own.selector);
+        self
+    }
+
     common_settings!();
 
     /// The integrity that is demanded. CRC-32C unless told.

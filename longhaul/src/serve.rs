@@ -192,7 +192,7 @@ impl Serve {
                 make
             }
         };
-        Service::start(Role::Provider(make), self.settings, &self.listening)
+        Service::start(Role::Provider(Box::new(move |_| make())), self.settings, &self.listening)
     }
 }
 

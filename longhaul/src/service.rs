@@ -19,7 +19,7 @@ use longhaul_state::sink::SinkError;
 use longhaul_state::source::SourceError;
 use longhaul_state::transfer::Control;
 use longhaul_state::{Sink, Source};
-use longhaul_transport::{Caller, Listener};
+use longhaul_transport::{Arrival, Caller, Listener};
 
 use crate::error::{Error, ErrorKind};
 use crate::room::Room;
@@ -36,7 +36,8 @@ const EVENTS_BEHIND: usize = 256;
 
 /// What the sessions of a service do, and with what.
 pub(crate) enum Role {
-    Provider(Box<dyn Fn() -> Result<Arc<dyn Source>, SourceError> + Send + Sync>),
+    /// The source of a session, which may be watched and stopped.
+    Provider(Box<dyn Fn(&Watch) -> Result<Arc<dyn Source>, SourceError> + Send + Sync>),
     Joiner(Box<dyn Fn() -> Result<Box<dyn Sink>, SinkError> + Send + Sync>),
 }
 
@@ -210,6 +211,11 @@ impl Service {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.listener.local_addr()
+    }
+
+    /// Has `take` called with each control connection of a transfer that comes: see [`Listener::take_transfers`].
+    pub(crate) fn take_transfers(&self, take: impl Fn(Arrival) + Send + Sync + 'static) {
+        self.shared.listener.take_transfers(take);
     }
 
     /// The sessions that run now; those that were told to give way wind up, and are none of them.
@@ -392,7 +398,7 @@ fn converse(
     let caller = caller.by(Arc::clone(&shared.chosen(control).engine));
     Ok(match &shared.role {
         Role::Provider(make) => {
-            let source = make().unwrap_or_else(|error| Arc::new(Unavailable::new(error)));
+            let source = make(session.watch()).unwrap_or_else(|error| Arc::new(Unavailable::new(error)));
             caller.provide(source, &options, &shared.pool, control)?
         }
         Role::Joiner(make) => {

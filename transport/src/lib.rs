@@ -42,7 +42,7 @@ pub use driver::{Close, Opened, Read, ReadOp, Reader, WriteOp};
 use driver::{Lanes, Part, Setup, queue};
 pub use engine::{Engine, Helpers, LaneSetup};
 pub use lane::{Burst, Cutter, Frames, Reporter, Step, Telling, Window};
-pub use listener::{Caller, Listener, Origin};
+pub use listener::{Arrival, Caller, Listener, Origin};
 pub use outcome::outcome;
 pub use stream::Connection;
 pub use threads::{Running, Threads};

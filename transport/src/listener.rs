@@ -13,14 +13,14 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use longhaul_core::id::{Epoch, Token, TransferId};
 use longhaul_core::reason::{Phase, Reason, Side};
 use longhaul_core::session::{Outcomes, SessionError};
-use longhaul_core::wire::{Frame, Init, Outcome, Query, Verdict};
+use longhaul_core::wire::{Frame, HEADER_LEN, Init, Outcome, Query, Verdict};
 use longhaul_state::pool::Pool;
 use longhaul_state::transfer::{Control, Options, Summary, TransferError};
 use longhaul_state::{Sink, Source};
@@ -55,10 +55,25 @@ pub struct Listener {
 /// Callers on their way to those who accept them; `None`: there will be no more.
 type Callers = mpsc::Sender<io::Result<Option<Caller>>>;
 
+/// A control connection of a transfer ([`longhaul_core::transfer::wire`]).
+#[derive(Debug)]
+pub struct Arrival {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// Its first bytes, which were read.
+    pub head: [u8; HEADER_LEN],
+}
+
+type TakeTransfer = Box<dyn Fn(Arrival) + Send + Sync>;
+
 /// What the accepting thread, the first-frame threads and sessions share.
 struct Door {
     engine: Arc<dyn Engine>,
     address: SocketAddr,
+    /// Who takes the control connections of transfers.
+    transfers: OnceLock<TakeTransfer>,
     state: Mutex<DoorState>,
     changed: Condvar,
 }
@@ -148,7 +163,8 @@ impl Listener {
         let listener = TcpListener::bind(address)?;
         SockRef::from(&listener).listen(BACKLOG)?;
         let address = listener.local_addr()?;
-        let door = Arc::new(Door { engine, address, state: Mutex::default(), changed: Condvar::new() });
+        let (transfers, state, changed) = (OnceLock::new(), Mutex::default(), Condvar::new());
+        let door = Arc::new(Door { engine, address, transfers, state, changed });
         let (waker, callers) = mpsc::channel();
         let thread = {
             let (door, sender) = (Arc::clone(&door), waker.clone());
@@ -181,6 +197,13 @@ impl Listener {
             }
         }
         Ok(None)
+    }
+
+    /// Has `take` called with each control connection of a transfer that comes, on the thread that sorts who comes: it
+    /// must not block. The first who asks for them gets them; else they are turned away.
+    pub fn take_transfers(&self, take: impl Fn(Arrival) + Send + Sync + 'static) {
+        // Who asked first keeps them.
+        let _ = self.door.transfers.set(Box::new(take));
     }
 
     /// Ends the listening, from any thread: no new sessions. Running ones go on, and their lanes still
@@ -307,6 +330,10 @@ fn sort(
             }
         }
         Ok(First::Query(query)) => answer(stream, query, door),
+        Ok(First::Transfer(head)) => match door.transfers.get().filter(|_| !door.is_stopped()) {
+            Some(take) => take(Arrival { stream, peer, head: *head }),
+            None => tracing::info!(%peer, "a live transfer was asked for, and nobody here provides one"),
+        },
         Ok(First::Attach(attach)) => {
             let session = door.lock().sessions.get(&attach.token).cloned();
             if let (Some(queue), Ok(connection)) = (session, Connection::tcp(stream)) {

@@ -134,18 +134,42 @@
 //! ```
 
 mod application;
-#[cfg_attr(not(test), expect(dead_code, reason = "what drives the machines comes next"))]
 mod batch;
+mod calls;
+mod clock;
+mod driver;
+mod ended;
+mod event;
+mod fetch;
+mod frames;
+mod give;
+mod join;
+mod member;
 mod memory_log;
+mod pace;
+mod peer;
+mod pin;
+mod serve;
+mod shared;
+mod stage;
+mod threads;
+mod turn;
 
 pub use application::{
     Application, ApplicationError, Delivered, Latch, Log, MEMBERS, PinError, Pins, Provide, Snapshot, Stage,
 };
 pub use batch::{Batch, LogRecord, Prepare, RECORD_MAX};
+pub use ended::Ended;
+pub use event::Event;
+pub use fetch::{Fetched, Joined, StateTransfer};
+pub use member::{Member, MemberBuilder};
 pub use memory_log::MemoryLog;
+pub use pace::Pace;
+pub use turn::{Request, Turn};
 
 pub use longhaul_core::digest::{Entry, SequenceNumber};
 pub use longhaul_core::id::SnapshotId;
 pub use longhaul_core::message::{Effect, Handle, Message, Properties, Transaction, Verdict};
-pub use longhaul_core::transfer::live::{Config, Policy, Record};
-pub use longhaul_core::transfer::{Apply, Capture, Contract, LogPoint};
+pub use longhaul_core::transfer::live::{Config, Failure, Policy, Record, State as Phase};
+pub use longhaul_core::transfer::wire::Refusal;
+pub use longhaul_core::transfer::{Apply, Capture, Contract, Decision, LogPoint};

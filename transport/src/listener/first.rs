@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use longhaul_core::id::Lane;
 use longhaul_core::session::{Misbehaviour, SessionError};
+use longhaul_core::transfer;
 use longhaul_core::wire::{Attach, Frame, HEADER_LEN, Header, Init, Kind, Query};
 
 /// How long a connection has to say what it is.
@@ -18,6 +19,8 @@ pub(super) enum First {
     Init(Init),
     Query(Query),
     Attach(Attach),
+    /// A transfer's control connection, of which so much was read.
+    Transfer([u8; HEADER_LEN]),
 }
 
 /// The first frame of a connection, or why it is none.
@@ -25,6 +28,9 @@ pub(super) fn read(stream: &TcpStream) -> Result<First, SessionError> {
     let deadline = Instant::now() + PATIENCE;
     let mut head = [0; HEADER_LEN];
     read_by(stream, &mut head, deadline)?;
+    if transfer::wire::Header::begins(&head) {
+        return Ok(First::Transfer(head));
+    }
     let header = Header::parse(&head).map_err(SessionError::Invalid)?;
     if !matches!(header.kind, Kind::Init | Kind::Attach | Kind::Query) {
         return Err(SessionError::Misbehaved(Misbehaviour::Unexpected(header.kind)));
@@ -108,6 +114,19 @@ mod tests {
         }
         let (_dialled, accepted) = said(&words);
         assert!(has_come(&accepted) && matches!(read(&accepted), Ok(First::Attach(_))));
+    }
+
+    #[test]
+    fn a_transfers_connection_is_told_by_its_first_bytes_and_no_more_is_read_than_a_header() {
+        let mut words = [0; 100];
+        let tag = transfer::Tag::default();
+        let len = transfer::wire::Frame::Ask.emit(tag, &mut words).unwrap();
+        let (_dialled, mut accepted) = said(&words[..len]);
+        assert!(has_come(&accepted));
+        let Ok(First::Transfer(head)) = read(&accepted) else { panic!("it is a transfer's") };
+        let mut rest = vec![0; len - HEADER_LEN];
+        accepted.read_exact(&mut rest).unwrap();
+        assert_eq!([&head[..], &rest].concat(), words[..len]);
     }
 
     // Catalogue: F79

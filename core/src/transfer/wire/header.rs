@@ -129,6 +129,12 @@ pub struct Header {
 }
 
 impl Header {
+    /// Whether a connection that begins with these bytes is a transfer's, and not a session's.
+    #[must_use]
+    pub fn begins(bytes: &[u8]) -> bool {
+        bytes.starts_with(&MAGIC.to_le_bytes())
+    }
+
     /// Parses a header. Never panics, whatever the bytes.
     ///
     /// # Errors

@@ -214,6 +214,12 @@ impl<const MEMBERS: usize, const PROMISES: usize> Joiner<MEMBERS, PROMISES> {
         &self.digest
     }
 
+    /// Up to where records of the log were handed on: all of a payload once its last one was.
+    #[must_use]
+    pub const fn received(&self) -> LogPoint {
+        self.received
+    }
+
     /// Why it has given up, or why the last epoch ended.
     #[must_use]
     pub const fn failure(&self) -> Option<Failure> {

@@ -212,6 +212,12 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         &self.delivered
     }
 
+    /// Where the log of completions ends: counted even while none is kept.
+    #[must_use]
+    pub const fn log_end(&self) -> LogPoint {
+        self.end
+    }
+
     /// Whether it provides.
     #[must_use]
     pub const fn role(&self) -> Role {

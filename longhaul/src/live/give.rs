@@ -1,0 +1,133 @@
+//! The bulk of a capture, given to a joiner in an ordinary session: who asks for it by the transfer gets it.
+
+use std::sync::{Arc, Weak};
+
+use longhaul_core::id::{SnapshotId, TransferId};
+use longhaul_core::wire::APP_REPLY_MAX;
+use longhaul_state::source::{Part, Progress, SourceErrorKind, Survey};
+use longhaul_state::{Content, Item, Source, SourceError, Walk};
+
+use super::application::Snapshot;
+use super::shared::Shared;
+use crate::watch::Watch;
+
+/// A capture that is given to a joiner.
+pub(super) struct Given {
+    id: SnapshotId,
+    snapshot: Arc<dyn Snapshot>,
+    /// The session, once the joiner has come for it.
+    session: Option<Watch>,
+    /// Bytes, items and units of work when it was looked at last.
+    seen: (u64, u64, u64),
+}
+
+/// Less than this is no progress.
+const PROGRESS_BYTES: u64 = 64 << 10;
+
+impl Given {
+    pub(super) const fn new(id: SnapshotId, snapshot: Arc<dyn Snapshot>) -> Self {
+        Self { id, snapshot, session: None, seen: (0, 0, 0) }
+    }
+
+    pub(super) fn is_of(&self, id: SnapshotId) -> bool {
+        self.id == id
+    }
+
+    /// Whether it has come further since it was looked at last.
+    pub(super) fn has_moved(&mut self) -> bool {
+        let Some(stats) = self.session.as_ref().map(Watch::stats) else { return false };
+        let (bytes, items, work) = self.seen;
+        let moved = stats.bytes >= bytes + PROGRESS_BYTES || stats.items != items || stats.work != work;
+        if moved {
+            self.seen = (stats.bytes, stats.items, stats.work);
+        }
+        moved
+    }
+
+    /// Bytes that were sent, and bytes in all, if known.
+    pub(super) fn moved(&self) -> Option<(u64, Option<u64>)> {
+        let stats = self.session.as_ref()?.stats();
+        Some((stats.bytes, stats.bytes_total))
+    }
+
+    /// It is given no longer.
+    pub(super) fn stop(&self) {
+        if let Some(session) = &self.session {
+            session.cancel();
+        }
+    }
+}
+
+/// What a session at a provider's door gives: the capture that its state id names.
+pub(super) struct Door {
+    pub(super) shared: Weak<Shared>,
+    pub(super) session: Watch,
+}
+
+impl Door {
+    fn given(&self, state_id: &[u8]) -> Option<Arc<dyn Snapshot>> {
+        let shared = self.shared.upgrade()?;
+        let transfer = TransferId(state_id.try_into().ok()?);
+        let mut state = shared.lock();
+        let given = state.giving.get_mut(&transfer)?;
+        // One that comes again after its session was lost takes its place.
+        given.session = Some(self.session.clone());
+        Some(Arc::clone(&given.snapshot))
+    }
+
+    fn nothing<T>() -> Result<T, SourceError> {
+        Err(SourceError::whole(SourceErrorKind::Stopped))
+    }
+}
+
+impl Source for Door {
+    fn part(&self, state_id: &[u8], selector: &[u8]) -> Part {
+        let Some(snapshot) = self.given(state_id) else {
+            return Part::None(b"no capture is given under this transfer".to_vec());
+        };
+        match snapshot.source(selector) {
+            Ok(source) => Part::Source(Arc::new(Held { source, _snapshot: snapshot })),
+            Err(error) => {
+                let mut why = error.to_string().into_bytes();
+                why.truncate(APP_REPLY_MAX);
+                Part::None(why)
+            }
+        }
+    }
+
+    fn survey(&self, _progress: &dyn Progress) -> Result<Survey, SourceError> {
+        Self::nothing()
+    }
+
+    fn walk(&self) -> Result<Box<dyn Walk + '_>, SourceError> {
+        Self::nothing()
+    }
+
+    fn open(&self, _item: &Item) -> Result<Box<dyn Content>, SourceError> {
+        Self::nothing()
+    }
+}
+
+/// A source, and the capture that it reads from.
+struct Held {
+    source: Arc<dyn Source>,
+    _snapshot: Arc<dyn Snapshot>,
+}
+
+impl Source for Held {
+    fn survey(&self, progress: &dyn Progress) -> Result<Survey, SourceError> {
+        self.source.survey(progress)
+    }
+
+    fn app_meta(&self) -> Vec<u8> {
+        self.source.app_meta()
+    }
+
+    fn walk(&self) -> Result<Box<dyn Walk + '_>, SourceError> {
+        self.source.walk()
+    }
+
+    fn open(&self, item: &Item) -> Result<Box<dyn Content>, SourceError> {
+        self.source.open(item)
+    }
+}

@@ -1,0 +1,267 @@
+//! A member of a group: it listens, provides, and joins.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use longhaul_core::id::MemberId;
+use longhaul_core::message::Verdict;
+use longhaul_core::transfer::live::{Config, Role};
+
+use super::application::{Application, Delivered, Pins};
+use super::event::Event;
+use super::fetch::{Held, Outcome, StateTransfer};
+use super::give::Door;
+use super::join::{Joining, fresh_transfer};
+use super::shared::{JOINERS, JoinerMachine, ProviderMachine, Shared};
+use super::stage::{Stager, Work};
+use super::turn::{Request, Turn, ask, done};
+use super::{calls, pin};
+use crate::error::{Error, ErrorKind};
+use crate::serve::{Listening, listening_settings};
+use crate::service::{self, Service};
+use crate::settings::{Settings, common_settings};
+use crate::watch::Events;
+
+/// A member that takes part in live transfers. Dropped, it stops: the drop waits until every thread, socket and
+/// session is released.
+///
+/// Every message of the group and every request of a client goes through it, from its start on.
+#[must_use = "a member that is dropped stops"]
+pub struct Member {
+    shared: Arc<Shared>,
+    /// Stopped first: what it gives comes from the others.
+    service: Option<Service>,
+}
+
+/// Chooses how a [`Member`] is to be: made by [`Member::builder`].
+#[must_use = "no member is there before it is started"]
+pub struct MemberBuilder {
+    config: Config,
+    application: Arc<dyn Application>,
+    pins: Arc<dyn Pins>,
+    settings: Settings,
+    listening: Listening,
+}
+
+impl MemberBuilder {
+    common_settings!();
+    listening_settings!();
+
+    /// Starts a member that has no state yet, or an old one that it does not serve: it joins with
+    /// [`Member::fetch_state`].
+    ///
+    /// # Errors
+    /// If the configuration can't be, or the address can't be had.
+    pub fn join(self) -> Result<Member, Error> {
+        self.start(None)
+    }
+
+    /// Starts a member that is operational: it contains what `delivered` says, and these prepares are pending, each
+    /// given by its coordinator.
+    ///
+    /// # Errors
+    /// As [`MemberBuilder::join`].
+    pub fn found(
+        self,
+        delivered: &Delivered,
+        pending: impl IntoIterator<Item = MemberId>,
+    ) -> Result<Member, Error> {
+        let machine = ProviderMachine::new(self.config, Role::Provider, delivered.clone(), pending);
+        let machine = machine.map_err(|error| Error::new(ErrorKind::Usage, error.to_string()))?;
+        self.start(Some(Box::new(machine)))
+    }
+
+    fn start(mut self, machine: Option<Box<ProviderMachine>>) -> Result<Member, Error> {
+        self.settings.without_files();
+        self.settings.stall_timeout = self.config.stall_timeout;
+        self.settings.member = Some(self.config.member);
+        self.settings.check()?;
+        self.listening.max_sessions = JOINERS;
+        let (callers, called) = channel();
+        let Self { config, application, pins, settings, listening } = self;
+        let calling = Arc::clone(&application);
+        let shared = Arc::new(Shared::new(config, settings.clone(), application, pins, machine, callers));
+        let door = Arc::downgrade(&shared);
+        let give = service::Role::Provider(Box::new(move |session| {
+            Ok(Arc::new(Door { shared: door.clone(), session: session.clone() }))
+        }));
+        let service = Service::start(give, settings, &listening)?;
+        let member = Member { shared, service: Some(service) };
+        let shared = &member.shared;
+        let keeper = Arc::clone(shared);
+        let started = shared.threads.spawn("live-call", move || calls::run(&calling, &called))
+            && shared.threads.spawn("live", move || keeper.keep_deadlines());
+        if !started {
+            return Err(Error::new(ErrorKind::Other, "a member's threads can't be started"));
+        }
+        if let Some(service) = &member.service {
+            let door = Arc::downgrade(shared);
+            service.take_transfers(move |arrival| {
+                if let Some(shared) = door.upgrade() {
+                    shared.arrive(arrival);
+                }
+            });
+        }
+        Ok(member)
+    }
+}
+
+impl Member {
+    /// A member with this configuration, for an application and the sources of the group's messages.
+    pub fn builder(config: Config, application: Arc<dyn Application>, pins: Arc<dyn Pins>) -> MemberBuilder {
+        let (settings, listening) = (Settings::default(), Listening::default());
+        MemberBuilder { config, application, pins, settings, listening }
+    }
+
+    /// Where joiners dial it.
+    ///
+    /// # Panics
+    /// Never: it listens until it is dropped.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.service.as_ref().expect("it listens until it is dropped").local_addr()
+    }
+
+    /// A place in the order of delivery, for one message or several.
+    pub fn turn(&self) -> Turn<'_> {
+        Turn::new(&self.shared)
+    }
+
+    /// A client asks for something that will write. [`Verdict::Deliver`]: it is in flight until
+    /// [`Member::handle_request_done`]. [`Verdict::Hold`]: ask again after [`super::Latch::reoffer`].
+    pub fn handle_request(&self) -> Verdict {
+        let mut state = self.shared.lock();
+        let verdict = ask(&self.shared, &mut state);
+        self.shared.drive(&mut state);
+        verdict
+    }
+
+    /// A request that was in flight has ended; or it waits for a lock that a prepared transaction holds, and is
+    /// parked.
+    ///
+    /// # Panics
+    /// If none was in flight.
+    pub fn handle_request_done(&self) {
+        done(&self.shared);
+    }
+
+    /// A client's request, once it is admitted: waits as long as it would be held.
+    ///
+    /// # Errors
+    /// If that takes longer than `patience`, or the member is stopped.
+    pub fn request(&self, patience: Duration) -> Result<Request, Error> {
+        Request::admit(&self.shared, patience)
+    }
+
+    /// Whether it has a state, and serves it.
+    #[must_use]
+    pub fn is_operational(&self) -> bool {
+        self.shared.lock().provider.as_ref().is_some_and(|machine| machine.role() != Role::Joining)
+    }
+
+    /// Whether nothing is kept for joiners: no capture, no log, no latch.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let state = self.shared.lock();
+        state.capture.is_none()
+            && !state.is_logging
+            && state.provider.as_ref().is_none_or(|machine| machine.is_idle())
+    }
+
+    /// Whether it gives its state to who asks, from now on, or once it is operational. Who is given one gets its
+    /// refusal, unless its outcome is near.
+    pub fn provide(&self, provides: bool) {
+        let role = if provides { Role::Provider } else { Role::NonParticipant };
+        let mut state = self.shared.lock();
+        state.wanted = role;
+        let now = self.shared.clock.provider();
+        if let Some(machine) = state.provider.as_mut().filter(|machine| machine.role() != Role::Joining) {
+            machine.set_role(role, now);
+        }
+        self.shared.drive(&mut state);
+    }
+
+    /// Gets the state from the first of `targets` (`HOST:PORT`) that gives it: `getState(target, state_id,
+    /// timeout)`. Where one is lost or refuses, the next takes over. `state_id` names a part of the state in the
+    /// application's own words; empty: all of it. Who makes no progress for `timeout` is given up.
+    ///
+    /// # Errors
+    /// If this member is operational already or has a transfer under way, or `timeout` is shorter than four
+    /// leases. What becomes of it is told by [`StateTransfer::wait`].
+    pub fn fetch_state(
+        &self,
+        targets: &[impl AsRef<str>],
+        state_id: &[u8],
+        timeout: Duration,
+    ) -> Result<StateTransfer, Error> {
+        let own = self.local_addr().to_string();
+        let targets: Vec<String> =
+            targets.iter().map(|target| target.as_ref().to_owned()).filter(|target| *target != own).collect();
+        if targets.is_empty() {
+            return Ok(StateTransfer::without_state());
+        }
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        if state.provider.is_some() || state.joining.is_some() {
+            let what = "this member has a state, or a transfer under way";
+            return Err(Error::new(ErrorKind::Usage, what));
+        }
+        let config = Config { stall_timeout: timeout, ..shared.config };
+        let machine = JoinerMachine::new(config, fresh_transfer()?, Joining::name(0), shared.clock.joiner());
+        let machine = machine.map_err(|error| Error::new(ErrorKind::Usage, error.to_string()))?;
+        let (pins, wanted) = channel();
+        let (outcome, work) = (Arc::new(Outcome::default()), Arc::new(Work::new()));
+        let held = Arc::new(Held(Arc::clone(&outcome)));
+        let state_id = state_id.to_vec();
+        let (stager_shared, stager_work) = (Arc::clone(shared), Arc::clone(&work));
+        let stager =
+            Stager { shared: stager_shared, work: stager_work, state_id, patience: timeout, applied: 0 };
+        let (pinning, stage_held) = (Arc::clone(shared), Arc::clone(&held));
+        let started = shared.threads.spawn("live-stage", move || {
+            stager.run();
+            drop(stage_held);
+        }) && shared.threads.spawn("live-pin", move || {
+            pin::run(&pinning, timeout, &wanted);
+            drop(held);
+        });
+        if !started {
+            work.close();
+            return Err(Error::new(ErrorKind::Other, "a transfer's threads can't be started"));
+        }
+        let transfer = StateTransfer::new(Arc::clone(shared), Arc::clone(&outcome));
+        state.joining = Some(Joining::new(Box::new(machine), targets, work, pins, outcome));
+        shared.drive(&mut state);
+        Ok(transfer)
+    }
+
+    /// Ends what waits: requests, transfers, connections. Nothing is awaited; the drop does that.
+    pub fn stop(&self) {
+        self.shared.stop();
+        if let Some(service) = &self.service {
+            service.stop();
+        }
+    }
+
+    /// What happens, from now on. Who falls far behind loses events.
+    #[must_use]
+    pub fn events(&self) -> Events<Event> {
+        Events(self.shared.watchers.watch())
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.stop();
+        // Its sessions are cancelled, and waited for.
+        drop(self.service.take());
+        self.shared.threads.join();
+        let mut state = self.shared.lock();
+        (state.joining, state.capture) = (None, None);
+        state.peers.clear();
+        state.giving.clear();
+        drop(state);
+        self.shared.watchers.close();
+    }
+}

@@ -1,0 +1,212 @@
+//! A member with its application, the thread that follows the channel, and the threads that write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use longhaul::live::{
+    Apply, Capture, Config, Contract, Delivered, Effect, Event, Handle, Member, Message, Policy, Properties,
+    SequenceNumber, Transaction, Verdict,
+};
+use longhaul::{Events, MemberId};
+
+use crate::bus::{Bus, Content, ORDER};
+use crate::map::{Map, Store};
+
+/// Nothing here takes this long, whatever else the machine does.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Host {
+    pub(crate) member: Option<Arc<Member>>,
+    pub(crate) map: Arc<Map>,
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) events: Events<Event>,
+    pub(crate) id: MemberId,
+    is_over: Arc<AtomicBool>,
+    writers: Vec<JoinHandle<()>>,
+    follower: Option<JoinHandle<()>>,
+}
+
+pub(crate) fn config(id: u8) -> Config {
+    let contract = Contract::new(Capture::Atomic, Apply::Once).unwrap();
+    let offers = Properties::TOTAL_ORDER.and(Properties::SEND_AGAIN);
+    Config {
+        lease: Duration::from_secs(2),
+        stall_timeout: Duration::from_secs(8),
+        policy: Policy::LatchNow,
+        tries: 3,
+        ..Config::new(MemberId([id; 16]), offers, contract)
+    }
+}
+
+impl Host {
+    /// A member that is operational from the start.
+    pub(crate) fn found(bus: &Arc<Bus>, config: Config) -> Self {
+        Self::start(bus, config, true)
+    }
+
+    /// A member that has no state yet.
+    pub(crate) fn join(bus: &Arc<Bus>, config: Config) -> Self {
+        Self::start(bus, config, false)
+    }
+
+    fn start(bus: &Arc<Bus>, config: Config, is_operational: bool) -> Self {
+        let map = Arc::new(Map::default());
+        let builder = Member::builder(config, Arc::clone(&map) as _, Arc::clone(bus) as _);
+        let builder = builder.listen("127.0.0.1:0").buffer_memory(1 << 20);
+        let member =
+            if is_operational { builder.found(&Delivered::new(), []) } else { builder.join() };
+        let member = Arc::new(member.unwrap());
+        let events = member.events();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let follower = {
+            let (member, map, bus, is_over) =
+                (Arc::clone(&member), Arc::clone(&map), Arc::clone(bus), Arc::clone(&is_over));
+            thread::spawn(move || follow(&member, &map, &bus, &is_over))
+        };
+        Self {
+            member: Some(member),
+            map,
+            bus: Arc::clone(bus),
+            events,
+            id: config.member,
+            is_over,
+            writers: Vec::new(),
+            follower: Some(follower),
+        }
+    }
+
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        self.member.as_ref().unwrap()
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.member().local_addr().to_string()
+    }
+
+    /// Writes until the host or the writing is over: in one message, and every third time in two phases.
+    pub(crate) fn write(&mut self, is_writing: &Arc<AtomicBool>, written: &Arc<AtomicU64>) {
+        let (member, map, bus) = (Arc::clone(self.member()), Arc::clone(&self.map), Arc::clone(&self.bus));
+        let (is_over, is_writing, written) =
+            (Arc::clone(&self.is_over), Arc::clone(is_writing), Arc::clone(written));
+        let id = self.id;
+        let goes_on = move || is_writing.load(Ordering::SeqCst) && !is_over.load(Ordering::SeqCst);
+        let is_over = Arc::clone(&self.is_over);
+        self.writers.push(thread::spawn(move || {
+            for number in 1.. {
+                if !goes_on() {
+                    return;
+                }
+                let (key, value) = (number % 97, number << 8 | u64::from(id.0[0]));
+                let transaction = Transaction { member: id, number };
+                let effects = match number % 3 {
+                    0 => &[Effect::Prepare(transaction), Effect::Commit(transaction)][..],
+                    _ => &[Effect::Write][..],
+                };
+                for &effect in effects {
+                    let Ok(request) = member.request(PATIENCE) else { return };
+                    let sequence = bus.send(Content { effect, key, value });
+                    let bell = map.bell.lock().unwrap();
+                    let waits = |_: &mut u64| {
+                        map.lock().delivered() < sequence && !is_over.load(Ordering::SeqCst)
+                    };
+                    drop(map.rings.wait_while(bell, waits).unwrap());
+                    drop(request);
+                }
+                written.fetch_add(1, Ordering::SeqCst);
+            }
+        }));
+    }
+
+    /// Waits for those who write here: they were told to stop.
+    pub(crate) fn finish_writing(&mut self) {
+        for writer in self.writers.drain(..) {
+            writer.join().unwrap();
+        }
+    }
+
+    /// Its state, once it has delivered this message.
+    pub(crate) fn delivered(&self, sequence: u64) -> Store {
+        let bell = self.map.bell.lock().unwrap();
+        let waits = |_: &mut u64| self.map.lock().delivered() < sequence;
+        drop(self.map.rings.wait_timeout_while(bell, PATIENCE, waits).unwrap());
+        let store = self.map.lock().clone();
+        assert!(store.delivered() >= sequence, "{} of {sequence} are delivered", store.delivered());
+        store
+    }
+
+    /// Waits until nothing is kept for joiners any more.
+    pub(crate) fn is_idle(&self) {
+        let start = Instant::now();
+        while !self.member().is_idle() {
+            assert!(start.elapsed() < PATIENCE, "something is kept for a joiner");
+            thread::yield_now();
+        }
+        assert!(!self.map.log.is_kept());
+    }
+
+    /// Waits for an event.
+    pub(crate) fn expect(&mut self, what: &str, mut is_it: impl FnMut(&Event) -> bool) -> Event {
+        loop {
+            match self.events.next_within(PATIENCE) {
+                Ok(event) if is_it(&event) => return event,
+                Ok(_) => {}
+                Err(error) => panic!("no {what}: {error}"),
+            }
+        }
+    }
+
+    /// Ends as a process does: nobody hears a last word.
+    pub(crate) fn die(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.map.ring(1);
+        let member = self.member.take();
+        // Those who wait for the latch, or for a message, hear of it; the follower at the next message.
+        if let Some(member) = member {
+            member.stop();
+            self.bus.send(Content { effect: Effect::Nothing, key: 0, value: 0 });
+            self.finish_writing();
+            if let Some(follower) = self.follower.take() {
+                follower.join().unwrap();
+            }
+            assert!(Arc::into_inner(member).is_some(), "nobody else holds it");
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        for gate in [&self.map.gates.bulk, &self.map.gates.apply, &self.map.gates.prepare] {
+            gate.open();
+        }
+        self.die();
+    }
+}
+
+/// Brings the channel's messages to the member, in their order.
+fn follow(member: &Member, map: &Map, bus: &Bus, is_over: &AtomicBool) {
+    let mut number = 1;
+    while let Some(content) = bus.next(number) {
+        if is_over.load(Ordering::SeqCst) {
+            return;
+        }
+        let bell = *map.bell.lock().unwrap();
+        let message =
+            Message { sender: ORDER, sequence: SequenceNumber(number), len: 16, handle: Handle(number) };
+        let mut turn = member.turn();
+        match turn.handle_message(&message, content.effect, Map::LOG_BYTES).unwrap() {
+            Verdict::Deliver => {
+                map.deliver(number, &content);
+                number += 1;
+            }
+            Verdict::Drop => number += 1,
+            Verdict::SendAgain { from } => number = from.0,
+            Verdict::Hold => {
+                drop(turn);
+                let rung = map.bell.lock().unwrap();
+                drop(map.rings.wait_while(rung, |rung| *rung == bell).unwrap());
+            }
+        }
+    }
+}

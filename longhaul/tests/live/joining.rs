@@ -1,0 +1,209 @@
+//! What a joiner ends with is what the others have.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use longhaul::ErrorKind;
+use longhaul::live::{Decision, Event, Fetched, Phase};
+
+use crate::bus::Bus;
+use crate::host::{Host, PATIENCE, config};
+
+/// Members that write, until they are told to stop.
+pub(crate) struct Group {
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) hosts: Vec<Host>,
+    is_writing: Arc<AtomicBool>,
+    written: Arc<AtomicU64>,
+}
+
+impl Group {
+    pub(crate) fn start(members: u8) -> Self {
+        Self::with(members, config)
+    }
+
+    pub(crate) fn with(members: u8, config: impl Fn(u8) -> longhaul::live::Config) -> Self {
+        let bus = Arc::new(Bus::default());
+        let mut group = Self {
+            hosts: (1..=members).map(|n| Host::found(&bus, config(n))).collect(),
+            bus,
+            is_writing: Arc::new(AtomicBool::new(true)),
+            written: Arc::default(),
+        };
+        for n in 0..group.hosts.len() {
+            group.write_at(n);
+        }
+        group
+    }
+
+    pub(crate) fn write_at(&mut self, host: usize) {
+        self.hosts[host].write(&self.is_writing, &self.written);
+    }
+
+    /// Waits until so much more was written.
+    pub(crate) fn written(&self, more: u64) {
+        let until = self.written.load(Ordering::SeqCst) + more;
+        while self.written.load(Ordering::SeqCst) < until {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Writers stop, and everybody comes to the same state.
+    pub(crate) fn settle(&mut self) {
+        self.is_writing.store(false, Ordering::SeqCst);
+        for host in &mut self.hosts {
+            host.finish_writing();
+        }
+        let last = self.bus.last();
+        let stores: Vec<_> = self.hosts.iter().map(|host| host.delivered(last)).collect();
+        for (store, host) in stores.iter().zip(&self.hosts) {
+            assert_eq!((&store.map, &store.prepared), (&stores[0].map, &stores[0].prepared));
+            assert_eq!(store.applied, stores[0].applied, "each record once");
+            host.is_idle();
+        }
+        assert!(!self.bus.has_pins(), "nothing is pinned any more");
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.is_writing.store(false, Ordering::SeqCst);
+        self.bus.close();
+    }
+}
+
+// Catalogue: F46
+#[test]
+fn a_joiner_under_writes_ends_with_what_the_others_have_and_writes_itself() {
+    let mut group = Group::start(3);
+    group.written(100);
+    let joiner = Host::join(&group.bus, config(4));
+    let fetched = joiner.member().fetch_state(&[group.hosts[0].address()], b"", PATIENCE).unwrap().wait();
+    let Fetched::State(joined) = fetched.unwrap() else { panic!("there is a state") };
+    assert!(joined.bulk.is_some_and(|bulk| bulk.bytes >= 8) && joiner.member().is_operational());
+    group.hosts.push(joiner);
+    group.write_at(3);
+    group.written(100);
+    group.settle();
+    let Event::LatchOpened { held, .. } =
+        group.hosts[0].expect("latch", |event| matches!(event, Event::LatchOpened { .. }))
+    else {
+        unreachable!()
+    };
+    assert!(held < config(1).lease);
+}
+
+#[test]
+fn several_joiners_at_once_share_what_there_is_and_all_come_to_serve() {
+    let mut group = Group::start(2);
+    let joiners: Vec<Host> = (3..6).map(|n| Host::join(&group.bus, config(n))).collect();
+    let target = group.hosts[0].address();
+    let transfers: Vec<_> = joiners
+        .iter()
+        .map(|joiner| joiner.member().fetch_state(&[&target], b"", PATIENCE).unwrap())
+        .collect();
+    for transfer in transfers {
+        assert!(matches!(transfer.wait().unwrap(), Fetched::State(_)));
+    }
+    group.hosts.extend(joiners);
+    group.written(30);
+    group.settle();
+}
+
+#[test]
+fn pending_prepares_travel_and_their_commit_finds_them() {
+    let mut group = Group::start(0);
+    let bus = Arc::clone(&group.bus);
+    group.hosts.push(Host::found(&bus, config(1)));
+    let transaction = longhaul::live::Transaction { member: group.hosts[0].id, number: 1 };
+    let send = |effect| bus.send(crate::bus::Content { effect, key: 5, value: 6 });
+    let prepared = send(longhaul::live::Effect::Prepare(transaction));
+    group.hosts[0].delivered(prepared);
+    let joiner = Host::join(&bus, config(2));
+    let fetched = joiner.member().fetch_state(&[group.hosts[0].address()], b"", PATIENCE).unwrap().wait();
+    assert!(matches!(fetched.unwrap(), Fetched::State(_)));
+    assert_eq!(joiner.map.lock().prepared.len(), 1);
+    group.hosts.push(joiner);
+    send(longhaul::live::Effect::Commit(transaction));
+    group.settle();
+    assert_eq!(group.hosts[1].map.lock().map.get(&5), Some(&6));
+}
+
+#[test]
+fn who_has_joined_gives_the_state_to_the_next() {
+    let mut group = Group::start(1);
+    for n in 2..4 {
+        let joiner = Host::join(&group.bus, config(n));
+        let target = group.hosts.last().unwrap().address();
+        let fetched = joiner.member().fetch_state(&[target], b"", PATIENCE).unwrap().wait();
+        assert!(matches!(fetched.unwrap(), Fetched::State(_)));
+        group.hosts.push(joiner);
+        group.written(10);
+    }
+    group.settle();
+}
+
+#[test]
+fn a_lease_that_runs_out_is_an_abort_and_the_next_try_commits() {
+    let quick = |n| longhaul::live::Config {
+        lease: std::time::Duration::from_millis(100),
+        tries: 8,
+        ..config(n)
+    };
+    let mut group = Group::with(2, quick);
+    group.written(20);
+    let joiner = Host::join(&group.bus, quick(3));
+    joiner.map.gates.apply.close();
+    let transfer = joiner.member().fetch_state(&[group.hosts[0].address()], b"", PATIENCE).unwrap();
+    joiner.map.gates.apply.is_met();
+    let mut open = true;
+    // What is applied first is let go, until the latch is closed for it.
+    let mut decided = |event: &Event| {
+        if std::mem::take(&mut open) {
+            joiner.map.gates.apply.open();
+        }
+        matches!(event, Event::Decided { .. })
+    };
+    joiner.map.gates.prepare.close();
+    let first = group.hosts[0].expect("outcome", &mut decided);
+    let _ = first;
+    joiner.map.gates.prepare.open();
+    assert!(matches!(transfer.wait().unwrap(), Fetched::State(_)));
+    group.hosts[0].expect("commit", |event| {
+        matches!(event, Event::Decided { decision: Decision::Commit, .. })
+    });
+    group.hosts.push(joiner);
+    group.settle();
+}
+
+#[test]
+fn a_member_of_a_group_of_one_and_one_that_asks_itself_has_no_state_and_is_told_at_once() {
+    let bus = Arc::new(Bus::default());
+    let alone = Host::join(&bus, config(1));
+    let nobody: [&str; 0] = [];
+    for targets in [&nobody[..], &[&alone.address()]] {
+        let fetched = alone.member().fetch_state(targets, b"", PATIENCE).unwrap().wait();
+        assert!(matches!(fetched.unwrap(), Fetched::NoState));
+    }
+    // The same member under another name.
+    let port = alone.member().local_addr().port();
+    let fetched = alone.member().fetch_state(&[format!("localhost:{port}")], b"", PATIENCE).unwrap().wait();
+    let error = fetched.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    bus.close();
+}
+
+#[test]
+fn phases_and_pace_are_told() {
+    let mut group = Group::start(1);
+    group.written(20);
+    let mut joiner = Host::join(&group.bus, config(2));
+    let fetched = joiner.member().fetch_state(&[group.hosts[0].address()], b"", PATIENCE).unwrap().wait();
+    assert!(matches!(fetched.unwrap(), Fetched::State(_)));
+    for phase in [Phase::Staging, Phase::Following, Phase::Closing, Phase::Ready, Phase::Serving] {
+        joiner.expect("phase", |event| *event == Event::Phase(phase));
+    }
+    let provider = &mut group.hosts[0];
+    provider.expect("admission", |event| matches!(event, Event::Admitted { .. }));
+    provider.expect("commit", |event| matches!(event, Event::Decided { decision: Decision::Commit, .. }));
+}
