@@ -635,6 +635,19 @@ fn what_was_answered_must_be_found_in_the_log_or_among_the_pending() {
 }
 
 #[test]
+fn a_prepare_that_comes_when_its_transaction_is_complete_is_looked_for_no_more() {
+    let mut joiner = following();
+    let transaction = Transaction { member: WRITER, number: 1 };
+    log(&mut joiner, 4, 4, ms(3));
+    let completed = Record { sequence: SequenceNumber(6), ..record(4, Effect::Commit(transaction)) };
+    assert_eq!(joiner.handle_record(&completed, ms(3)), Take::Apply);
+    assert_eq!(joiner.handle_message(&message(5), Effect::Prepare(transaction)), Verdict::Drop);
+    last(&mut joiner, 4, 6, 0, ms(3));
+    joiner.handle_applied(point(4), ms(4));
+    assert_eq!(joiner.state(), State::Ready);
+}
+
+#[test]
 fn a_promise_is_given_only_when_it_can_be_remembered() {
     let mut joiner = following();
     let transaction = |number| Transaction { member: WRITER, number };
