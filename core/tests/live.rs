@@ -648,6 +648,19 @@ fn a_prepare_that_comes_when_its_transaction_is_complete_is_looked_for_no_more()
 }
 
 #[test]
+fn a_prepare_that_comes_behind_the_pending_ones_waits_until_it_is_known_whether_it_is_among_them() {
+    let mut joiner = following();
+    let transaction = Transaction { member: WRITER, number: 1 };
+    joiner.handle_frame(tag(1), &Frame::Pending { count: 1, payload: PAYLOAD }, ms(3));
+    assert!(joiner.handle_payload(PAYLOAD, ms(3)));
+    assert_eq!(joiner.handle_prepare(transaction, ms(3)), Take::Apply);
+    assert_eq!(joiner.handle_message(&message(5), Effect::Prepare(transaction)), Verdict::Hold);
+    last(&mut joiner, 3, 5, 1, ms(3));
+    assert_eq!(joiner.state(), State::Ready);
+    assert_eq!(joiner.handle_message(&message(5), Effect::Prepare(transaction)), Verdict::Drop);
+}
+
+#[test]
 fn a_promise_is_given_only_when_it_can_be_remembered() {
     let mut joiner = following();
     let transaction = |number| Transaction { member: WRITER, number };

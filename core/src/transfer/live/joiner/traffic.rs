@@ -10,7 +10,8 @@ use crate::time::Instant;
 impl<const MEMBERS: usize, const PROMISES: usize> Joiner<MEMBERS, PROMISES> {
     /// A message of the group has come, and nothing is delivered yet. [`Verdict::Drop`]: it will be part of the state, or
     /// is sent again later; a prepare is answered yes. [`Verdict::Hold`]: it is above the digest and will be
-    /// delivered if the driver still has it, or it is a prepare that may not be answered yet.
+    /// delivered if the driver still has it, or it is a prepare that may not be answered yet: there is no room to
+    /// remember it, or it may be one of the pending ones that have come, which is known once all has.
     pub fn handle_message(&mut self, message: &Message, effect: Effect) -> Verdict {
         let is_above = || !self.digest.contains(message.sender, message.sequence);
         if self.last.is_some() {
@@ -18,7 +19,7 @@ impl<const MEMBERS: usize, const PROMISES: usize> Joiner<MEMBERS, PROMISES> {
         }
         if let Effect::Prepare(transaction) = effect
             && !self.is_seen(message)
-            && !self.promises.give(transaction, message)
+            && (self.prepares > 0 || !self.promises.give(transaction, message))
         {
             self.withholds = true;
             return Verdict::Hold;
