@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longhaul_core::id::MemberId;
 use longhaul_core::transfer::Decision;
-use longhaul_core::transfer::live::State;
+use longhaul_core::transfer::live::{Failure, State};
 use longhaul_core::transfer::wire::Refusal;
 
 use super::pace::Pace;
@@ -64,6 +64,11 @@ pub enum Event {
     },
     /// Joiner: it has come to another phase.
     Phase(State),
+    /// Joiner: a try is over without a state, and the next one begins.
+    Again {
+        /// Why.
+        why: Failure,
+    },
     /// Joiner: the bulk is verified and durable in the hidden copy.
     Staged {
         /// Logical bytes of it.

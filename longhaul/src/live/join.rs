@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use longhaul_core::id::{MemberId, TransferId};
+use longhaul_core::id::{Epoch, MemberId, TransferId};
 use longhaul_core::integrity::crc32c;
 use longhaul_core::time::Instant;
 use longhaul_core::transfer::Tag;
@@ -45,12 +45,14 @@ pub(super) struct Joining {
     pins: Sender<Pinning>,
     /// Coordinators of the prepares that the hidden copy holds.
     pub(super) prepared: Vec<MemberId>,
+    /// The source that would not keep its messages when they were asked last.
+    pub(super) unpinned: Option<MemberId>,
     /// What was behind the last failure.
     pub(super) cause: Option<ApplicationError>,
     pub(super) bulk: Option<crate::Summary>,
     pub(super) outcome: Arc<Outcome>,
-    /// The phase that was told last.
-    told: Option<Phase>,
+    /// The phase that was told last, and the epoch.
+    told: (Option<Phase>, Epoch),
 }
 
 /// A connection to a provider.
@@ -80,10 +82,11 @@ impl Joining {
             work,
             pins,
             prepared: Vec::new(),
+            unpinned: None,
             cause: None,
             bulk: None,
             outcome,
-            told: None,
+            told: (None, Epoch(1)),
         }
     }
 
@@ -154,7 +157,11 @@ impl Joining {
                 Some(Ok(Fetched::NoState))
             }
             Phase::Failed => {
-                let failure = self.machine.failure().unwrap_or(Failure::Lost);
+                let failure = match (self.machine.failure().unwrap_or(Failure::Lost), self.unpinned) {
+                    // Nobody is ready without pins: the lease ran out for want of them.
+                    (Failure::Aborted | Failure::Stalled, Some(source)) => Failure::PinRefused { source },
+                    (failure, _) => failure,
+                };
                 let epochs = self.machine.tag().epoch.0;
                 Some(Err(Ended::new(failure, provider, epochs, self.cause.take()).into()))
             }
@@ -321,8 +328,14 @@ impl Shared {
         let Some(joining) = &mut state.joining else { return };
         // Dropped: its writer ends it behind the last frame.
         joining.closing = None;
-        let phase = joining.machine.state();
-        if joining.told.replace(phase) != Some(phase) {
+        let (phase, epoch) = (joining.machine.state(), joining.machine.tag().epoch);
+        let (before, epoch_before) = std::mem::replace(&mut joining.told, (Some(phase), epoch));
+        if epoch != epoch_before
+            && let Some(why) = joining.machine.failure()
+        {
+            self.watchers.emit(&Event::Again { why });
+        }
+        if before != Some(phase) {
             self.watchers.emit(&Event::Phase(phase));
         }
         if let Some(result) = joining.result() {

@@ -53,8 +53,14 @@ fn pin(shared: &Arc<Shared>, lease: Duration, round: u64) {
     let now = shared.clock.joiner();
     let Some(joining) = &mut state.joining else { return };
     match asked {
-        Ok(Ok(sources)) => joining.machine.handle_pinned(round, &sources, now),
-        Ok(Err(PinError::Refused { source })) => joining.machine.handle_pin_refused(source, now),
+        Ok(Ok(sources)) => {
+            joining.unpinned = None;
+            joining.machine.handle_pinned(round, &sources, now);
+        }
+        Ok(Err(PinError::Refused { source })) => {
+            joining.unpinned = Some(source);
+            joining.machine.handle_pin_refused(source, now);
+        }
         Ok(Err(PinError::Unreachable)) => {
             joining.cause = Some(PinError::Unreachable.into());
         }

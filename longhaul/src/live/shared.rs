@@ -218,7 +218,8 @@ impl Shared {
         for given in state.giving.values() {
             given.stop();
         }
-        if let Some(joining) = &mut state.joining {
+        // With it goes the way to the pin thread, which ends.
+        if let Some(mut joining) = state.joining.take() {
             joining.stop();
         }
         self.deadlines.notify_all();

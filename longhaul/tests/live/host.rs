@@ -177,7 +177,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        for gate in [&self.map.gates.bulk, &self.map.gates.apply, &self.map.gates.prepare] {
+        for gate in [&self.map.gates.stage, &self.map.gates.apply, &self.map.gates.prepare] {
             gate.open();
         }
         self.die();

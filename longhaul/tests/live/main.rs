@@ -7,3 +7,4 @@ mod gate;
 mod host;
 mod joining;
 mod map;
+mod wire;

@@ -38,7 +38,7 @@ impl Store {
 /// Where something waits until a test lets it go.
 #[derive(Default)]
 pub(crate) struct Gates {
-    pub(crate) bulk: Gate,
+    pub(crate) stage: Gate,
     pub(crate) apply: Gate,
     pub(crate) prepare: Gate,
 }
@@ -53,6 +53,8 @@ pub(crate) struct Map {
     pub(crate) bell: Mutex<u64>,
     pub(crate) rings: Condvar,
     pub(crate) throttled: Mutex<Vec<bool>>,
+    /// Hidden copies that were begun.
+    pub(crate) staged: Mutex<u32>,
     pub(crate) fails: Mutex<Option<&'static str>>,
 }
 
@@ -134,7 +136,6 @@ impl Map {
 struct Captured {
     bytes: Arc<[u8]>,
     digest: Delivered,
-    gate: Gate,
 }
 
 impl Snapshot for Captured {
@@ -143,7 +144,6 @@ impl Snapshot for Captured {
     }
 
     fn source(&self, state_id: &[u8]) -> Result<Arc<dyn Source>, SourceError> {
-        self.gate.pass();
         if !state_id.is_empty() {
             return Err(SourceError::user("there is only one state"));
         }
@@ -162,7 +162,7 @@ impl Provide for Map {
             bytes.extend_from_slice(&bytes_of((*key, *value)));
         }
         let digest = store.digest.clone();
-        Ok(Arc::new(Captured { bytes: bytes.into(), digest, gate: self.gates.bulk.clone() }))
+        Ok(Arc::new(Captured { bytes: bytes.into(), digest }))
     }
 
     fn pending(&self, batch: &mut Batch<'_>) -> Result<(), ApplicationError> {
@@ -196,6 +196,8 @@ impl Log for Map {
 
 impl Stage for Map {
     fn stage(&self, _snapshot: SnapshotId, _keep: bool) -> Result<Box<dyn Sink>, ApplicationError> {
+        self.gates.stage.pass();
+        *self.staged.lock().unwrap() += 1;
         let sink = MemorySink::new(64 << 20);
         *self.hidden.lock().unwrap() = Some(Hidden { bulk: sink.published(), store: None });
         Ok(Box::new(sink))
