@@ -642,8 +642,15 @@ fn a_prepare_that_comes_when_its_transaction_is_complete_is_looked_for_no_more()
     let completed = Record { sequence: SequenceNumber(6), ..record(4, Effect::Commit(transaction)) };
     assert_eq!(joiner.handle_record(&completed, ms(3)), Take::Apply);
     assert_eq!(joiner.handle_message(&message(5), Effect::Prepare(transaction)), Verdict::Drop);
-    last(&mut joiner, 4, 6, 0, ms(3));
-    joiner.handle_applied(point(4), ms(4));
+    joiner.handle_applied(point(4), ms(3));
+    // Nor while there is no connection.
+    joiner.handle_link_lost(ms(4));
+    assert_eq!(joiner.handle_message(&message(4), Effect::Prepare(transaction)), Verdict::Drop);
+    joiner.handle_link_up(ms(6));
+    let goes_on =
+        Frame::Begin { provider: PROVIDER, snapshot: SNAPSHOT, from: point(4), goes_on: true, members: 0 };
+    joiner.handle_frame(tag(2), &goes_on, ms(7));
+    last(&mut joiner, 4, 6, 0, ms(8));
     assert_eq!(joiner.state(), State::Ready);
 }
 

@@ -55,8 +55,7 @@ impl Host {
         let map = Arc::new(Map::default());
         let builder = Member::builder(config, Arc::clone(&map) as _, Arc::clone(bus) as _);
         let builder = builder.listen("127.0.0.1:0").buffer_memory(1 << 20);
-        let member =
-            if is_operational { builder.found(&Delivered::new(), []) } else { builder.join() };
+        let member = if is_operational { builder.found(&Delivered::new(), []) } else { builder.join() };
         let member = Arc::new(member.unwrap());
         let events = member.events();
         let is_over = Arc::new(AtomicBool::new(false));
@@ -108,9 +107,8 @@ impl Host {
                     let Ok(request) = member.request(PATIENCE) else { return };
                     let sequence = bus.send(Content { effect, key, value });
                     let bell = map.bell.lock().unwrap();
-                    let waits = |_: &mut u64| {
-                        map.lock().delivered() < sequence && !is_over.load(Ordering::SeqCst)
-                    };
+                    let waits =
+                        |_: &mut u64| map.lock().delivered() < sequence && !is_over.load(Ordering::SeqCst);
                     drop(map.rings.wait_while(bell, waits).unwrap());
                     drop(request);
                 }

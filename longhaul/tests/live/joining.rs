@@ -161,7 +161,8 @@ fn a_lease_that_runs_out_is_an_abort_and_the_next_try_commits() {
     assert!(!joiner.member().is_operational());
     joiner.map.gates.prepare.open();
     assert!(matches!(transfer.wait().unwrap(), Fetched::State(_)));
-    group.hosts[0].expect("commit", |event| matches!(event, Event::Decided { decision: Decision::Commit, .. }));
+    group.hosts[0]
+        .expect("commit", |event| matches!(event, Event::Decided { decision: Decision::Commit, .. }));
     group.hosts.push(joiner);
     group.bus.send(Content { effect: Effect::Commit(transaction), key: 0, value: 0 });
     group.settle();

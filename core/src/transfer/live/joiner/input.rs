@@ -286,6 +286,9 @@ impl<const MEMBERS: usize, const PROMISES: usize> Joiner<MEMBERS, PROMISES> {
         if !why.keeps() || known == State::Staging {
             self.have = None;
         }
+        if self.have.is_none() {
+            self.seen = crate::digest::Digest::new();
+        }
         self.received = self.have.map_or(LogPoint::default(), |have| have.point);
         self.announced = self.received;
         let held = self.last.take().is_some() || core::mem::take(&mut self.withholds);

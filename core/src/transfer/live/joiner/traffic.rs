@@ -17,21 +17,16 @@ impl<const MEMBERS: usize, const PROMISES: usize> Joiner<MEMBERS, PROMISES> {
         if self.last.is_some() {
             return if is_above() { Verdict::Hold } else { Verdict::Drop };
         }
+        // What the provider has delivered before a message that has come is accounted for: what follows from it may
+        // have gone by.
         if let Effect::Prepare(transaction) = effect
-            && !self.is_seen(message)
+            && !self.seen.contains(message.sender, message.sequence)
             && (self.prepares > 0 || !self.promises.give(transaction, message))
         {
             self.withholds = true;
             return Verdict::Hold;
         }
         Verdict::Drop
-    }
-
-    /// Whether what follows from a message is in what has come: the provider had delivered it, for it has delivered a
-    /// later one of its sender. It came late, or again, and what completed it may have gone by.
-    fn is_seen(&self, message: &Message) -> bool {
-        matches!(self.state, State::Staging | State::Following | State::Closing)
-            && self.seen.contains(message.sender, message.sequence)
     }
 
     /// All sources keep their messages for a lease: per source, all behind `delivered` are there, and it has sent
