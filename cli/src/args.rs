@@ -55,7 +55,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Shows, or gives up, what interrupted transfers have left for the next one
     Staging(StagingArgs),
-    /// Makes a state, serves it, fetches it over loopback, verifies it, and cleans up
+    /// Makes a state, serves it, fetches it over loopback, verifies it, and cleans up; or, with --live, has a
+    /// member join a group that goes on writing
     Demo(Demo),
     /// Says what there is here to move bytes with, at PATH too, and what would be chosen
     Probe(ProbeArgs),
@@ -217,12 +218,21 @@ impl StagingCommand {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Demo {
-    /// How much to move, about
-    #[arg(long, default_value = "1GiB", env = "LONGHAUL_SIZE")]
-    pub(crate) size: ByteSize,
-    /// Where to do it: a directory is made there, and removed at the end
+    /// How much to move, about [default: 1GiB; with --live 256MiB]
+    #[arg(long, env = "LONGHAUL_SIZE")]
+    pub(crate) size: Option<ByteSize>,
+    /// Where to do it: a directory is made there, and removed at the end; with --live all is in memory
     #[arg(long, value_name = "DIR", default_value = ".", env = "LONGHAUL_DIR")]
     pub(crate) dir: PathBuf,
+    /// Moves the state of three members that are written to all the while to a fourth one, which then serves
+    #[arg(long, env = "LONGHAUL_LIVE", value_parser = FalseyValueParser::new())]
+    pub(crate) live: bool,
+    /// With --live: writes a second, by all members together
+    #[arg(long, value_name = "N", default_value_t = 2000, env = "LONGHAUL_RATE", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+    /// With --live: how long the writers are watched before the fourth member joins, and after
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration, env = "LONGHAUL_MEASURE")]
+    pub(crate) measure: Duration,
     #[command(flatten)]
     pub(crate) target: IntegrityArg,
     #[command(flatten)]

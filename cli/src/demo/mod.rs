@@ -1,5 +1,6 @@
 //! `longhaul demo`: everything once, over loopback, with nothing left behind.
 
+mod live;
 mod state;
 
 use std::path::Path;
@@ -16,7 +17,15 @@ use crate::output::Output;
 use crate::signals::Interrupt;
 use crate::words;
 
+/// How much is moved unless told: of files, and of a map in memory.
+const SIZE: u64 = 1 << 30;
+const LIVE_SIZE: u64 = 256 << 20;
+
 pub(crate) fn run(args: &Demo, output: &Output) -> Result<(), Error> {
+    if args.live {
+        let size = args.size.map_or(LIVE_SIZE, |size| size.as_u64());
+        return live::run(args, size, output);
+    }
     let scratch =
         tempfile::Builder::new().prefix("longhaul-demo-").tempdir_in(&args.dir).map_err(|error| {
             Error::new(
@@ -42,9 +51,10 @@ fn demonstrate(args: &Demo, output: &Output, scratch: &Path) -> Result<Summary, 
     let (original, copy) = (scratch.join("state"), scratch.join("copy"));
     let integrity = Integrity::from(args.target.integrity);
 
-    output.result(&format!("making a state of {} in {}", BinaryBytes(args.size.as_u64()), scratch.display()));
+    let size = args.size.map_or(SIZE, |size| size.as_u64());
+    output.result(&format!("making a state of {} in {}", BinaryBytes(size), scratch.display()));
     let started = Instant::now();
-    state::make(&original, args.size.as_u64(), &|| !output.interrupt().is_interrupted())?;
+    state::make(&original, size, &|| !output.interrupt().is_interrupted())?;
     output.result(&format!("  made in {:.2} s", started.elapsed().as_secs_f64()));
 
     // Both roles in one process take their buffers from one pool.

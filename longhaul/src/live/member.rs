@@ -6,6 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use longhaul_core::id::MemberId;
+use longhaul_core::integrity::Integrity;
 use longhaul_core::message::Verdict;
 use longhaul_core::transfer::live::{Config, Role};
 
@@ -19,7 +20,7 @@ use super::stage::{Stager, Work};
 use super::turn::{Request, Turn, ask, done};
 use super::{calls, pin};
 use crate::error::{Error, ErrorKind};
-use crate::serve::{Listening, listening_settings};
+use crate::serve::Listening;
 use crate::service::{self, Service};
 use crate::settings::{Settings, common_settings};
 use crate::watch::Events;
@@ -47,7 +48,24 @@ pub struct MemberBuilder {
 
 impl MemberBuilder {
     common_settings!();
-    listening_settings!();
+
+    /// Where to listen, `HOST:PORT`; port 0 takes any free one. 127.0.0.1:7400 unless told.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listening.address = address.into();
+        self
+    }
+
+    /// Whether others than this machine may connect, without authentication. No unless told.
+    pub fn insecure(mut self, insecure: bool) -> Self {
+        self.listening.insecure = insecure;
+        self
+    }
+
+    /// The integrity of the bulk that is demanded. CRC-32C unless told.
+    pub fn integrity(mut self, integrity: Integrity) -> Self {
+        self.settings.integrity = integrity;
+        self
+    }
 
     /// Starts a member that has no state yet, or an old one that it does not serve: it joins with
     /// [`Member::fetch_state`].
@@ -68,15 +86,20 @@ impl MemberBuilder {
         delivered: &Delivered,
         pending: impl IntoIterator<Item = MemberId>,
     ) -> Result<Member, Error> {
-        let machine = ProviderMachine::new(self.config, Role::Provider, delivered.clone(), pending);
+        let machine = ProviderMachine::new(self.config(), Role::Provider, delivered.clone(), pending);
         let machine = machine.map_err(|error| Error::new(ErrorKind::Usage, error.to_string()))?;
         self.start(Some(Box::new(machine)))
     }
 
+    /// The configuration, and what was chosen since.
+    fn config(&self) -> Config {
+        let member = self.settings.member.unwrap_or(self.config.member);
+        Config { member, stall_timeout: self.settings.stall_timeout, ..self.config }
+    }
+
     fn start(mut self, machine: Option<Box<ProviderMachine>>) -> Result<Member, Error> {
+        self.config = self.config();
         self.settings.without_files();
-        self.settings.stall_timeout = self.config.stall_timeout;
-        self.settings.member = Some(self.config.member);
         self.settings.check()?;
         self.listening.max_sessions = JOINERS;
         let (callers, called) = channel();
@@ -111,7 +134,9 @@ impl MemberBuilder {
 impl Member {
     /// A member with this configuration, for an application and the sources of the group's messages.
     pub fn builder(config: Config, application: Arc<dyn Application>, pins: Arc<dyn Pins>) -> MemberBuilder {
-        let (settings, listening) = (Settings::default(), Listening::default());
+        let listening = Listening::default();
+        let (stall_timeout, member) = (config.stall_timeout, Some(config.member));
+        let settings = Settings { stall_timeout, member, ..Settings::default() };
         MemberBuilder { config, application, pins, settings, listening }
     }
 

@@ -167,9 +167,8 @@ impl Provide for Map {
 
     fn pending(&self, batch: &mut Batch<'_>) -> Result<(), ApplicationError> {
         for (&(member, number), written) in &self.lock().prepared {
-            let mut id = [0; 16];
-            id[0] = member as u8;
-            let transaction = Transaction { member: longhaul::MemberId(id), number };
+            let member = longhaul::MemberId([member as u8; 16]);
+            let transaction = Transaction { member, number };
             assert!(batch.prepare(transaction, &bytes_of(*written)));
         }
         Ok(())

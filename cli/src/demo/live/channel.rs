@@ -1,0 +1,123 @@
+//! The demo's channel: one order for all messages, each kept until all have it and no pin asks for it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use longhaul::MemberId;
+use longhaul::live::{Delivered, Entry, PinError, Pins, SequenceNumber};
+
+/// Whoever numbers all messages.
+pub(super) const ORDER: MemberId = MemberId([0xff; 16]);
+
+/// A message: a key gets a value.
+#[derive(Clone, Debug)]
+pub(super) struct Write {
+    pub(super) key: u64,
+    pub(super) value: Arc<[u8]>,
+}
+
+#[derive(Default)]
+pub(super) struct Channel {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Messages before the first one that is kept.
+    dropped: u64,
+    kept: VecDeque<Write>,
+    /// What each follower has, by its number.
+    delivered: BTreeMap<usize, u64>,
+    /// Until when, and all behind which message, somebody needs.
+    pins: BTreeMap<MemberId, (u64, Instant)>,
+    is_closed: bool,
+}
+
+impl Channel {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a message; its number.
+    pub(super) fn send(&self, write: Write) -> u64 {
+        let mut state = self.lock();
+        state.kept.push_back(write);
+        let number = state.dropped + state.kept.len() as u64;
+        drop(state);
+        self.changed.notify_all();
+        number
+    }
+
+    /// The last message's number.
+    pub(super) fn last(&self) -> u64 {
+        let state = self.lock();
+        state.dropped + state.kept.len() as u64
+    }
+
+    /// Whoever follows gets the messages from `next` on, `most` at most, once there is one; `None` once there will be
+    /// none. `delivered`: what it has, if it counts.
+    pub(super) fn receive(
+        &self,
+        follower: usize,
+        delivered: Option<u64>,
+        next: u64,
+        most: usize,
+    ) -> Option<(u64, Vec<Write>)> {
+        let mut state = self.lock();
+        if let Some(delivered) = delivered {
+            state.delivered.insert(follower, delivered);
+            state.collect();
+        }
+        loop {
+            // What was dropped nobody needs: who asks for it has no state yet.
+            let first = next.max(state.dropped + 1);
+            let at = (first - state.dropped - 1) as usize;
+            if at < state.kept.len() {
+                return Some((first, state.kept.range(at..).take(most).cloned().collect()));
+            }
+            if state.is_closed {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// No more messages.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_all();
+    }
+}
+
+impl State {
+    /// Drops what all have that follow, and no pin asks for.
+    fn collect(&mut self) {
+        let now = Instant::now();
+        self.pins.retain(|_, (_, until)| *until > now);
+        let pinned = self.pins.values().map(|(behind, _)| *behind);
+        let needed = self.delivered.values().copied().chain(pinned).min().unwrap_or(0);
+        let dropped = needed.saturating_sub(self.dropped);
+        self.kept.drain(..dropped as usize);
+        self.dropped += dropped;
+    }
+}
+
+impl Pins for Channel {
+    fn pin(&self, joiner: MemberId, lease: Duration) -> Result<Delivered, PinError> {
+        let mut state = self.lock();
+        let until = Instant::now() + lease;
+        let (behind, sent) = (state.dropped, state.dropped + state.kept.len() as u64);
+        state.pins.entry(joiner).and_modify(|pin| pin.1 = until).or_insert((behind, until));
+        let mut sources = Delivered::new();
+        let entry = Entry::new(ORDER, SequenceNumber(behind), SequenceNumber(sent));
+        let inserted = entry.and_then(|entry| sources.insert(entry));
+        inserted.map_err(|_| PinError::Refused { source: ORDER })?;
+        Ok(sources)
+    }
+
+    fn unpin(&self, joiner: MemberId) {
+        self.lock().pins.remove(&joiner);
+    }
+}
