@@ -37,6 +37,8 @@
 //! that are one stream of bytes, and the traits [`Source`] and [`Sink`] those of a storage engine:
 //! blocking, object-safe, and small (`examples/custom_engine.rs`).
 //!
+//! A member of a group gets its state while the others go on writing: [`live`].
+//!
 //! Everything that fails is an [`Error`]: its [`ErrorKind`], the side and the phase, the item and
 //! the offset, what caused it, and a hint what to do. [`verify`] tells the root of a state, and
 //! where two states differ.
@@ -56,10 +58,9 @@
 //!
 //! # What it does not do
 //!
-//! It does not resume a transfer that failed (it begins again); does not encrypt or authenticate
-//! (it listens to this machine alone unless told otherwise); does not move the state of a source
-//! that is written to meanwhile (it finds out, and fails); does not keep owners, extended attributes
-//! or access control lists.
+//! It does not encrypt or authenticate (it listens to this machine alone unless told otherwise); does not
+//! move files that are written to meanwhile (it finds out, and fails: see [`live`] for states that go on
+//! changing); does not keep owners, extended attributes or access control lists.
 #![forbid(unsafe_code)]
 
 mod busy;

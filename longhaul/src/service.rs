@@ -34,10 +34,13 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Events that a watcher may be behind before it loses some.
 const EVENTS_BEHIND: usize = 256;
 
+/// What makes the source of each session.
+pub(crate) type MakeSource = Box<dyn Fn(&Watch) -> Result<Arc<dyn Source>, SourceError> + Send + Sync>;
+
 /// What the sessions of a service do, and with what.
 pub(crate) enum Role {
     /// The source of a session, which may be watched and stopped.
-    Provider(Box<dyn Fn(&Watch) -> Result<Arc<dyn Source>, SourceError> + Send + Sync>),
+    Provider(MakeSource),
     Joiner(Box<dyn Fn() -> Result<Box<dyn Sink>, SinkError> + Send + Sync>),
 }
 

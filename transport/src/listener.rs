@@ -330,10 +330,13 @@ fn sort(
             }
         }
         Ok(First::Query(query)) => answer(stream, query, door),
-        Ok(First::Transfer(head)) => match door.transfers.get().filter(|_| !door.is_stopped()) {
-            Some(take) => take(Arrival { stream, peer, head: *head }),
-            None => tracing::info!(%peer, "a live transfer was asked for, and nobody here provides one"),
-        },
+        Ok(First::Transfer(head)) => {
+            if let Some(take) = door.transfers.get().filter(|_| !door.is_stopped()) {
+                take(Arrival { stream, peer, head: *head });
+            } else {
+                tracing::info!(%peer, "a live transfer was asked for, and nobody here provides one");
+            }
+        }
         Ok(First::Attach(attach)) => {
             let session = door.lock().sessions.get(&attach.token).cloned();
             if let (Some(queue), Ok(connection)) = (session, Connection::tcp(stream)) {

@@ -153,3 +153,19 @@ fn a_demo_ends_well_and_leaves_nothing() {
     assert!(demo.stdout.contains("the same: root crc32c:"), "{demo:?}");
     assert!(names(scratch.path()).is_empty());
 }
+
+#[test]
+fn a_live_demo_ends_with_four_members_that_are_the_same() {
+    let options = ["--size", "8MiB", "--rate", "300", "--measure", "300ms"];
+    let summary = run(["demo", "--live", "--json"].into_iter().chain(options)).expect(0).summary();
+    assert_eq!((summary["result"].as_str(), summary["members"].as_u64()), (Some("ok"), Some(4)));
+    assert_eq!((summary["identical"].as_bool(), summary["keys"].as_u64()), (Some(true), Some(8192)));
+    assert!(summary["bytes"].as_u64() >= Some(8 << 20), "{summary}");
+    for when in ["before", "after"] {
+        assert!(summary["latency"][when]["writes"].as_u64() > Some(0), "{summary}");
+    }
+    let told = run(["demo", "--live"].into_iter().chain(options)).expect(0).stdout;
+    for word in ["captured", "the bulk moves", "latch: held for", "member 4 serves", "are identical"] {
+        assert!(told.contains(word), "no {word:?} in {told}");
+    }
+}

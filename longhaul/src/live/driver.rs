@@ -14,7 +14,7 @@ pub(super) const TICK: Duration = Duration::from_millis(250);
 /// A deadline that stays where it is, although it has passed, must not keep the thread busy.
 pub(super) const SHORTEST: Duration = Duration::from_millis(1);
 /// A look at nothing.
-pub(super) const IDLE: Duration = Duration::from_secs(3600);
+pub(super) const IDLE: Duration = Duration::from_hours(1);
 
 impl Shared {
     pub(super) fn keep_deadlines(self: &Arc<Self>) {
@@ -62,7 +62,9 @@ impl Shared {
                 _ => continue,
             };
             let sample = Sample { at: now, bulk, end: machine.log_end(), applied: peer.applied };
-            self.watchers.emit(&Event::Pace(peer.measure(member, sample)));
+            if let Some(pace) = peer.measure(member, sample) {
+                self.watchers.emit(&Event::Pace(pace));
+            }
         }
     }
 }

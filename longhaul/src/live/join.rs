@@ -47,6 +47,9 @@ pub(super) struct Joining {
     pub(super) prepared: Vec<MemberId>,
     /// The source that would not keep its messages when they were asked last.
     pub(super) unpinned: Option<MemberId>,
+    /// Nobody is dialled before they have been asked again.
+    pub(super) dials_once_pinned: bool,
+    pin_round: u64,
     /// What was behind the last failure.
     pub(super) cause: Option<ApplicationError>,
     pub(super) bulk: Option<crate::Summary>,
@@ -83,6 +86,8 @@ impl Joining {
             pins,
             prepared: Vec::new(),
             unpinned: None,
+            dials_once_pinned: false,
+            pin_round: 0,
             cause: None,
             bulk: None,
             outcome,
@@ -157,11 +162,7 @@ impl Joining {
                 Some(Ok(Fetched::NoState))
             }
             Phase::Failed => {
-                let failure = match (self.machine.failure().unwrap_or(Failure::Lost), self.unpinned) {
-                    // Nobody is ready without pins: the lease ran out for want of them.
-                    (Failure::Aborted | Failure::Stalled, Some(source)) => Failure::PinRefused { source },
-                    (failure, _) => failure,
-                };
+                let failure = self.machine.failure().unwrap_or(Failure::Lost);
                 let epochs = self.machine.tag().epoch.0;
                 Some(Err(Ended::new(failure, provider, epochs, self.cause.take()).into()))
             }
@@ -174,14 +175,24 @@ impl Shared {
     pub(super) fn take(self: &Arc<Self>, state: &mut State, command: JoinerCommand) {
         let Some(joining) = &mut state.joining else { return };
         match command {
+            // Without pins it would never be ready, and only cost the provider a latch.
+            JoinerCommand::Dial { .. } if joining.unpinned.is_some() => {
+                joining.dials_once_pinned = true;
+                let _ = joining.pins.send(Pinning::Pin { round: joining.pin_round });
+            }
             JoinerCommand::Dial { .. } => self.dial(joining),
             JoinerCommand::Close => {
                 joining.dials += 1;
                 joining.closing = joining.link.take();
             }
             // A pin thread that has ended takes no more pins.
-            JoinerCommand::Pin { round } => drop(joining.pins.send(Pinning::Pin { round })),
-            JoinerCommand::Unpin => drop(joining.pins.send(Pinning::Unpin)),
+            JoinerCommand::Pin { round } => {
+                joining.pin_round = round;
+                let _ = joining.pins.send(Pinning::Pin { round });
+            }
+            JoinerCommand::Unpin => {
+                let _ = joining.pins.send(Pinning::Unpin);
+            }
             JoinerCommand::Stage { snapshot, keep } => {
                 let (provider, transfer) = (joining.target().to_owned(), joining.machine.tag().transfer);
                 let item = Item::Stage { snapshot, keep, provider, transfer };
@@ -207,7 +218,7 @@ impl Shared {
     }
 
     /// Whoever refused is asked again only if there is nobody else.
-    fn dial(self: &Arc<Self>, joining: &mut Joining) {
+    pub(super) fn dial(self: &Arc<Self>, joining: &mut Joining) {
         let now = self.clock.joiner();
         let refused = matches!(joining.machine.failure(), Some(Failure::Refused(_)));
         if refused && joining.next_target(now) {
@@ -244,8 +255,8 @@ impl Shared {
         if let Err(error) = self.follow(number, &stream) {
             tracing::info!(%error, target, "the connection to a provider is over");
         }
-        let _ = stream.shutdown(Shutdown::Both);
         let mut state = self.lock();
+        // One that was given up is closed by its writer, behind the last word.
         let Some(joining) = state.joining.as_mut().filter(|joining| joining.stands(number)) else { return };
         joining.lose_link(self.clock.joiner());
         self.drive(&mut state);
@@ -312,7 +323,7 @@ impl Shared {
         };
         let now = self.clock.joiner();
         if joining.machine.handle_payload(payload, now) {
-            let item = if is_log { joining.records(bytes, now) } else { joining.prepares(bytes) };
+            let item = if is_log { joining.records(bytes, now) } else { whole_prepares(bytes) };
             let (work, generation) = (Arc::clone(&joining.work), joining.generation);
             self.drive(&mut state);
             drop(state);
@@ -352,8 +363,7 @@ impl Joining {
     fn records(&mut self, bytes: Vec<u8>, now: Instant) -> Option<Item> {
         let (mut skipped, mut taken) = (0, 0);
         for record in records(&bytes) {
-            let Some(record) = record else { return None };
-            match self.machine.handle_record(&record.record, now) {
+            match self.machine.handle_record(&record?.record, now) {
                 Take::Apply => taken += 1,
                 Take::Skip => skipped += 1,
                 Take::Stop => return None,
@@ -362,11 +372,12 @@ impl Joining {
         let to = self.machine.received();
         Some(Item::Apply { bytes, skipped, taken, to })
     }
+}
 
-    fn prepares(&mut self, bytes: Vec<u8>) -> Option<Item> {
-        let whole = prepares(&bytes).all(|prepare| prepare.is_some());
-        whole.then_some(Item::Prepare { bytes })
-    }
+/// The pending prepares of a payload, unless one is none.
+fn whole_prepares(bytes: Vec<u8>) -> Option<Item> {
+    let whole = prepares(&bytes).all(|prepare| prepare.is_some());
+    whole.then_some(Item::Prepare { bytes })
 }
 
 /// The writer: until there is nothing more to say, or nobody hears it.

@@ -87,8 +87,13 @@ impl Peer {
         }
     }
 
-    pub(super) fn measure(&mut self, member: MemberId, sample: Sample) -> Pace {
-        self.meter.get_or_insert(Meter::new(sample)).measure(member, sample)
+    /// How it comes along, since it was measured last.
+    pub(super) fn measure(&mut self, member: MemberId, sample: Sample) -> Option<Pace> {
+        let Some(meter) = &mut self.meter else {
+            self.meter = Some(Meter::new(sample));
+            return None;
+        };
+        Some(meter.measure(member, sample))
     }
 
     /// What a frame says of how far it is.

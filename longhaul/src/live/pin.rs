@@ -56,9 +56,13 @@ fn pin(shared: &Arc<Shared>, lease: Duration, round: u64) {
         Ok(Ok(sources)) => {
             joining.unpinned = None;
             joining.machine.handle_pinned(round, &sources, now);
+            if std::mem::take(&mut joining.dials_once_pinned) {
+                shared.dial(joining);
+            }
         }
         Ok(Err(PinError::Refused { source })) => {
             joining.unpinned = Some(source);
+            joining.dials_once_pinned = false;
             joining.machine.handle_pin_refused(source, now);
         }
         Ok(Err(PinError::Unreachable)) => {

@@ -30,10 +30,10 @@ impl Shared {
             }
             Command::ReadPending { link } => state.job(link, Job::ReadPending),
             Command::DropCapture { snapshot } => state.drop_capture(snapshot),
-            Command::TrimLog { before } => self.quickly(|| self.application.trim(before)),
+            Command::TrimLog { before } => quickly(|| self.application.trim(before)),
             Command::StopLog => {
                 state.is_logging = false;
-                self.quickly(|| self.application.stop());
+                quickly(|| self.application.stop());
             }
             Command::Reoffer => {
                 self.admit();
@@ -77,17 +77,6 @@ impl Shared {
         }
     }
 
-    /// A call that the application promised to be quick.
-    fn quickly(&self, call: impl FnOnce()) {
-        let called = guarded(|| {
-            call();
-            Ok(())
-        });
-        if let Err(error) = called {
-            tracing::error!(%error, "a call of the application failed");
-        }
-    }
-
     pub(super) fn tell(&self, event: MachineEvent) {
         self.watchers.emit(&match event {
             MachineEvent::Admitted { member } => Event::Admitted { member },
@@ -126,5 +115,16 @@ impl State {
         if let Some(captured) = self.capture.take_if(|captured| captured.id == snapshot) {
             self.call(Call::Release(captured.snapshot));
         }
+    }
+}
+
+/// A call that the application promised to be quick.
+fn quickly(call: impl FnOnce()) {
+    let called = guarded(|| {
+        call();
+        Ok(())
+    });
+    if let Err(error) = called {
+        tracing::error!(%error, "a call of the application failed");
     }
 }

@@ -107,7 +107,7 @@ impl Request {
             if left.is_zero() {
                 return Err(Error::new(ErrorKind::Stalled, "the request was not admitted in time"));
             }
-            state = shared.wait_for_admission(state, left.min(Duration::from_secs(3600)));
+            state = shared.wait_for_admission(state, left.min(super::driver::IDLE));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The group's channel: one order for all messages, kept until all have them and nobody has pinned them.
+//! The group's channel: one order for all messages, all of which are kept.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex};
@@ -26,11 +26,8 @@ pub(crate) struct Bus {
 #[derive(Default)]
 struct State {
     sent: Vec<Content>,
-    /// What nobody can have again.
-    dropped: u64,
-    pins: BTreeMap<MemberId, (u64, Instant)>,
-    /// Pins that were asked for.
-    asked: u64,
+    /// Until when somebody needs all of it.
+    pins: BTreeMap<MemberId, Instant>,
     refuses: bool,
     is_closed: bool,
 }
@@ -49,7 +46,6 @@ impl Bus {
         let mut state = self.state.lock().unwrap();
         loop {
             if let Some(content) = state.sent.get(number as usize - 1) {
-                assert!(number > state.dropped, "message {number} is needed, and gone");
                 return Some(*content);
             }
             if state.is_closed {
@@ -72,15 +68,6 @@ impl Bus {
         self.state.lock().unwrap().refuses = true;
     }
 
-    /// Forgets what all have, up to here, unless it is pinned; or in spite of that.
-    pub(crate) fn forget(&self, delivered: u64, in_spite: bool) {
-        let mut state = self.state.lock().unwrap();
-        let now = Instant::now();
-        state.pins.retain(|_, (_, until)| *until > now);
-        let pinned = state.pins.values().map(|(behind, _)| *behind).min().filter(|_| !in_spite);
-        state.dropped = state.dropped.max(delivered.min(pinned.unwrap_or(u64::MAX)));
-    }
-
     pub(crate) fn has_pins(&self) -> bool {
         !self.state.lock().unwrap().pins.is_empty()
     }
@@ -89,15 +76,13 @@ impl Bus {
 impl Pins for Bus {
     fn pin(&self, joiner: MemberId, lease: Duration) -> Result<Delivered, PinError> {
         let mut state = self.state.lock().unwrap();
-        state.asked += 1;
         if state.refuses {
             return Err(PinError::Refused { source: ORDER });
         }
-        let (behind, sent) = (state.dropped, state.sent.len() as u64);
-        let until = Instant::now() + lease;
-        state.pins.entry(joiner).and_modify(|pin| pin.1 = until).or_insert((behind, until));
+        state.pins.insert(joiner, Instant::now() + lease);
+        let sent = SequenceNumber(state.sent.len() as u64);
         let mut sources = Delivered::new();
-        sources.insert(Entry::new(ORDER, SequenceNumber(behind), SequenceNumber(sent)).unwrap()).unwrap();
+        sources.insert(Entry::new(ORDER, SequenceNumber::NONE, sent).unwrap()).unwrap();
         Ok(sources)
     }
 

@@ -5,10 +5,10 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul::live::{Config, Ended, Event, Failure, Fetched, Phase, Refusal};
+use longhaul::live::{Config, Effect, Ended, Event, Failure, Fetched, Phase, Refusal, Transaction};
 use longhaul::{Error, ErrorKind};
 
-use crate::bus::{Bus, ORDER};
+use crate::bus::{Bus, Content, ORDER};
 use crate::gate::Gate;
 use crate::host::{Host, PATIENCE, config};
 use crate::joining::Group;
@@ -17,7 +17,7 @@ use crate::wire::Wire;
 
 /// Who gives up soon.
 fn quick(n: u8) -> Config {
-    let (lease, stall_timeout) = (Duration::from_millis(250), Duration::from_secs(1));
+    let (lease, stall_timeout) = (Duration::from_millis(125), Duration::from_millis(500));
     Config { lease, stall_timeout, tries: 3, ..config(n) }
 }
 
@@ -70,24 +70,24 @@ fn a_provider_that_dies_while_its_log_is_followed_leaves_the_old_state() {
 // Catalogue: F48
 #[test]
 fn a_provider_that_dies_before_its_word_leaves_the_old_state() {
-    let mut group = Group::with(1, quick);
-    group.written(20);
+    let patient =
+        |n| Config { lease: Duration::from_millis(500), stall_timeout: Duration::from_secs(2), ..quick(n) };
+    let mut group = Group::with(1, patient);
+    let transaction = Transaction { member: group.hosts[0].id, number: 1_000_000 };
+    let prepared = group.bus.send(Content { effect: Effect::Prepare(transaction), key: 5, value: 6 });
+    group.hosts[0].delivered(prepared);
     let wire = Wire::to(group.hosts[0].address());
-    let mut joiner = with_old_state(&group.bus, quick(9));
-    joiner.map.gates.apply.close();
-    let transfer = joiner.member().fetch_state(&[wire.address()], b"", quick(9).stall_timeout).unwrap();
-    joiner.map.gates.apply.is_met();
+    let mut joiner = with_old_state(&group.bus, patient(9));
+    joiner.map.gates.prepare.close();
+    let transfer = joiner.member().fetch_state(&[wire.address()], b"", patient(9).stall_timeout).unwrap();
+    joiner.map.gates.prepare.is_met();
     let provider = Arc::clone(group.hosts[0].member());
-    joiner.map.gates.apply.open();
-    joiner.expect("last words", |event| *event == Event::Phase(Phase::Closing));
-    {
-        // Nothing that the joiner says is heard as long as this turn lasts.
-        let _turn = provider.turn();
-        if !matches!(joiner.expect("readiness", |_| true), Event::Phase(Phase::Ready)) {
-            return;
-        }
-        wire.cut();
-    }
+    // The last words have been said; nothing is heard as long as this turn lasts, and no lease runs out.
+    let turn = provider.turn();
+    joiner.map.gates.prepare.open();
+    joiner.expect("readiness", |event| *event == Event::Phase(Phase::Ready));
+    wire.cut();
+    drop(turn);
     drop(provider);
     drop(group.hosts.pop());
     let error = transfer.wait().unwrap_err();
@@ -147,8 +147,8 @@ fn where_a_provider_dies_the_next_one_takes_over() {
     joiner.map.gates.apply.is_met();
     drop(group.hosts.pop());
     joiner.map.gates.apply.open();
-    let Fetched::State(joined) = transfer.wait().unwrap() else { panic!("there is a state") };
-    assert_eq!(joined.provider, targets[1]);
+    let Fetched::State(state) = transfer.wait().unwrap() else { panic!("there is a state") };
+    assert_eq!(state.provider, targets[1]);
     group.hosts.push(joiner);
     group.settle();
 }
@@ -209,8 +209,8 @@ fn who_will_not_give_says_why_and_the_next_one_is_asked() {
     assert_eq!(refused(&addresses[1..2]), Failure::Refused(Refusal::Capture));
     *group.hosts[1].map.fails.lock().unwrap() = None;
     let transfer = joiner.member().fetch_state(&addresses, b"", PATIENCE).unwrap();
-    let Fetched::State(joined) = transfer.wait().unwrap() else { panic!("there is a state") };
-    assert_eq!(joined.provider, addresses[1]);
+    let Fetched::State(state) = transfer.wait().unwrap() else { panic!("there is a state") };
+    assert_eq!(state.provider, addresses[1]);
     drop(idle);
     group.hosts.push(joiner);
     group.settle();

@@ -15,7 +15,7 @@ use crate::bus::{Bus, Content, ORDER};
 use crate::map::{Map, Store};
 
 /// Nothing here takes this long, whatever else the machine does.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Host {
     pub(crate) member: Option<Arc<Member>>,

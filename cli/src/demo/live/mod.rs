@@ -32,7 +32,7 @@ use crate::output::Output;
 /// Members that have the state from the start.
 const MEMBERS: u8 = 3;
 /// How often what happens is looked at.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(5);
 
 pub(super) fn run(args: &Demo, size: u64, output: &Output) -> Result<(), Error> {
     let keys = (size / VALUE_LEN as u64).max(1);
@@ -49,17 +49,17 @@ pub(super) fn run(args: &Demo, size: u64, output: &Output) -> Result<(), Error> 
     drop(state);
     let pen = Arc::new(Pen::new(Duration::from_secs(u64::from(MEMBERS)) / args.rate, keys));
     output.result(&format!("writing {} values a second, a writer at each member", args.rate));
-    let joined = thread::scope(|scope| {
+    let done = thread::scope(|scope| {
         for (seed, host) in hosts.iter().enumerate() {
             let (pen, channel) = (Arc::clone(&pen), Arc::clone(&channel));
             scope.spawn(move || pen.write(seed as u64 + 1, &host.member, &host.map, &channel));
         }
-        let joined = join(args, &hosts[0], &channel, &pen, output);
+        let done = join(args, &hosts[0], &channel, &pen, output);
         pen.stop();
-        joined
+        done
     });
     channel.close();
-    let (joiner, joined, took, stops) = joined?;
+    let (joiner, state, took, stops) = done?;
     hosts.push(joiner);
     let writes = channel.last();
     let states: Vec<State> = hosts.into_iter().map(Host::finish).collect();
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Demo, size: u64, output: &Output) -> Result<(), Error> 
         states.len(),
         states[0].keys(),
     ));
-    let bulk = joined.bulk.as_ref();
+    let bulk = state.bulk.as_ref();
     output.object(&json!({
         "result": "ok",
         "members": states.len(),
@@ -118,7 +118,7 @@ fn join(
     let joiner = Host::start(MEMBERS + 1, None, channel, args)?;
     let address = provider.member.local_addr().to_string();
     output.result(&format!("member {} joins, from member 1 at {address}", MEMBERS + 1));
-    let mut events = [provider.member.events(), joiner.member.events()];
+    let mut events = [joiner.member.events(), provider.member.events()];
     let mut stops = Stops::default();
     pen.now_is(When::During);
     let started = Instant::now();
@@ -131,16 +131,16 @@ fn join(
     }
     let took = started.elapsed();
     look(&mut events, &mut stops, output);
-    let joined = ended(transfer)?;
+    let state = ended(transfer)?;
     pen.now_is(When::After);
     output.result(&format!("member {} serves after {}", MEMBERS + 1, short(took)));
     pause(args.measure, output)?;
-    Ok((joiner, joined, took, stops))
+    Ok((joiner, state, took, stops))
 }
 
 fn ended(transfer: StateTransfer) -> Result<Joined, Error> {
     match transfer.wait()? {
-        Fetched::State(joined) => Ok(joined),
+        Fetched::State(state) => Ok(state),
         Fetched::NoState => Err(Error::new(ErrorKind::Other, "there was no state to be had")),
     }
 }

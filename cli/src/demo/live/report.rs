@@ -105,8 +105,7 @@ fn rate(per_second: f64) -> String {
 fn pace_words(pace: &Pace) -> String {
     let written = format!("{} written", rate(pace.written_per_second));
     let near = |what: &str| {
-        pace.cut_over
-            .map_or_else(|| format!("no {what} in sight"), |time| format!("{what} in {}", short(time)))
+        pace.cut_over.map_or_else(|| "none in sight".into(), |time| format!("{what} in {}", short(time)))
     };
     match pace.bulk_total {
         Some(total) => format!(
@@ -114,7 +113,7 @@ fn pace_words(pace: &Pace) -> String {
             BinaryBytes(pace.bulk_bytes),
             BinaryBytes(total),
             rate(pace.bulk_per_second),
-            near("its end"),
+            near("over"),
         ),
         None => format!(
             "log: {} left, {written}, {} applied, {}",

@@ -46,7 +46,7 @@ pub(super) struct Pen {
 }
 
 /// Nobody waits longer than this for a write.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Writers that are slowed down write this much less.
 const THROTTLED: u32 = 4;
 
@@ -102,8 +102,8 @@ impl Pen {
     }
 }
 
-/// To three digits, as long as they get.
+/// To three digits, up to twice as long as anybody waits.
 fn histograms() -> Option<Latencies> {
-    let one = || Histogram::<u64>::new(3).ok();
+    let one = || Histogram::<u64>::new_with_bounds(1, 2 * PATIENCE.as_nanos() as u64, 3).ok();
     Some([one()?, one()?, one()?])
 }
