@@ -13,7 +13,7 @@ pub enum Fetched {
     /// It is here, committed, and the member serves.
     State(Joined),
     /// There is none to be had: nobody was named, or this member itself. It may found the group
-    /// ([`super::Member::found`]).
+    /// ([`super::MemberBuilder::found`]).
     NoState,
 }
 

@@ -106,7 +106,7 @@ mod tests {
         Sample { at, bulk, end: point(end), applied: point(applied) }
     }
 
-    // Catalogue: F66
+    // Catalogue: F47
     #[test]
     fn the_cut_over_is_where_both_rates_meet_and_nowhere_if_they_do_not() {
         let mut meter = Meter::new(sample(0, None, 1000, 0));

@@ -55,19 +55,19 @@ fn provider_dies_at(gate: impl Fn(&Gates) -> &Gate) {
     assert_old_state(&joiner);
 }
 
-// Catalogue: F48
+// Catalogue: F49
 #[test]
 fn a_provider_that_dies_while_the_bulk_moves_leaves_the_old_state() {
     provider_dies_at(|gates| &gates.stage);
 }
 
-// Catalogue: F48
+// Catalogue: F49
 #[test]
 fn a_provider_that_dies_while_its_log_is_followed_leaves_the_old_state() {
     provider_dies_at(|gates| &gates.apply);
 }
 
-// Catalogue: F48
+// Catalogue: F49
 #[test]
 fn a_provider_that_dies_before_its_word_leaves_the_old_state() {
     let patient =
@@ -108,7 +108,6 @@ fn nobody_at_the_address_is_told_with_what_the_system_said() {
     bus.close();
 }
 
-// Catalogue: F49
 #[test]
 fn a_lost_connection_is_dialled_again_and_what_is_staged_is_gone_on_with() {
     let mut group = Group::start(1);
@@ -135,7 +134,7 @@ fn a_lost_connection_is_dialled_again_and_what_is_staged_is_gone_on_with() {
     group.settle();
 }
 
-// Catalogue: F48
+// Catalogue: F49
 #[test]
 fn where_a_provider_dies_the_next_one_takes_over() {
     let mut group = Group::start(2);
@@ -153,7 +152,7 @@ fn where_a_provider_dies_the_next_one_takes_over() {
     group.settle();
 }
 
-// Catalogue: F47
+// Catalogue: F48
 #[test]
 fn a_joiner_that_dies_costs_its_provider_nothing_for_long() {
     let mut group = Group::with(1, quick);
@@ -243,7 +242,6 @@ fn a_source_that_keeps_no_messages_is_named() {
     assert_old_state(&joiner);
 }
 
-// Catalogue: B1
 #[test]
 fn a_stranger_on_a_control_connection_is_closed_and_costs_nobody_anything() {
     let group = Group::start(1);

@@ -73,7 +73,6 @@ impl Drop for Group {
     }
 }
 
-// Catalogue: F46
 #[test]
 fn a_joiner_under_writes_ends_with_what_the_others_have_and_writes_itself() {
     let mut group = Group::start(3);
@@ -144,7 +143,6 @@ fn who_has_joined_gives_the_state_to_the_next() {
     group.settle();
 }
 
-// Catalogue: F46
 #[test]
 fn a_lease_that_runs_out_is_an_abort_and_the_next_try_commits() {
     let quick = |n| Config { lease: Duration::from_millis(100), ..config(n) };
