@@ -1,0 +1,304 @@
+//! The primary's end of its replicas' connections.
+
+use std::collections::BTreeMap;
+use std::io::{BufReader, BufWriter, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use longhaul::MemberId;
+use longhaul_core::digest::SequenceNumber;
+
+use super::frame::{self, Frame, Purpose};
+use super::wire::{ALIVE, PATIENCE, VERSION};
+use crate::applied::Applied;
+use crate::error::Error;
+use crate::order::Queue;
+use crate::store::{Pins, Store};
+
+/// Bytes of the log that are read at once.
+const PART_BYTES: usize = 1 << 20;
+/// Operations of one replica that are under way at once.
+const UNDER_WAY_MAX: usize = 1024;
+
+/// What the connections of a primary's replicas share.
+pub struct Feeds {
+    store: Arc<Store>,
+    order: MemberId,
+    applied: Applied,
+    queue: Arc<Queue>,
+    pins: Arc<Mutex<Pins>>,
+    followers: Mutex<BTreeMap<MemberId, SequenceNumber>>,
+}
+
+/// How far a replica has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowerAt {
+    /// Which.
+    pub member: MemberId,
+    /// The last record that it says it has applied.
+    pub applied: SequenceNumber,
+}
+
+impl Feeds {
+    /// For a primary whose records are those of `order`.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        order: MemberId,
+        applied: Applied,
+        queue: Arc<Queue>,
+        pins: Arc<Mutex<Pins>>,
+    ) -> Self {
+        Self { store, order, applied, queue, pins, followers: Mutex::default() }
+    }
+
+    /// The replicas that follow at the moment.
+    #[must_use]
+    pub fn followers(&self) -> Vec<FollowerAt> {
+        let followers = lock(&self.followers);
+        followers.iter().map(|(member, applied)| FollowerAt { member: *member, applied: *applied }).collect()
+    }
+
+    fn welcome(&self) -> Frame {
+        Frame::Welcome { order: self.order, first: self.store.first_kept(), last: self.applied.now() }
+    }
+}
+
+/// Serves a member that has dialled, to the end of its connection.
+///
+/// # Errors
+/// Why it ended early.
+pub fn serve(feeds: &Arc<Feeds>, stream: &TcpStream) -> Result<(), Error> {
+    let lost = || Error::io("talking to a member");
+    stream.set_read_timeout(Some(PATIENCE)).map_err(lost())?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(lost())?;
+    let mut reader = BufReader::with_capacity(256 << 10, stream.try_clone().map_err(lost())?);
+    let mut writer = stream.try_clone().map_err(lost())?;
+    let Some(Frame::Hello { version, purpose, member, order, next }) = frame::read(&mut reader)? else {
+        return Err(Error::Peer("it does not begin with Hello"));
+    };
+    if version != VERSION {
+        return Err(Error::Peer("it speaks another version"));
+    }
+    let first = feeds.store.first_kept();
+    let is_other = order != MemberId::default() && order != feeds.order;
+    let refusal = if is_other || next.0 > feeds.applied.now().0 + 1 {
+        Some(Frame::OtherOrder { order: feeds.order })
+    } else if purpose == Purpose::Follow && next < first {
+        Some(Frame::TooShort { first })
+    } else {
+        None
+    };
+    if let Some(refusal) = refusal {
+        return frame::write(&mut writer, &refusal).map_err(lost());
+    }
+    frame::write(&mut writer, &feeds.welcome()).map_err(lost())?;
+    let result = match purpose {
+        Purpose::Follow => feed(feeds, member, next, &mut reader, &writer),
+        Purpose::Submit => submissions(feeds, &mut reader, writer),
+        Purpose::Pin => pin(feeds, member, &mut reader, &mut writer),
+    };
+    // The other half of the connection ends with this one.
+    let _ = stream.shutdown(Shutdown::Both);
+    result
+}
+
+/// Where a feed is to go on, and whether it is over.
+struct Cursor {
+    next: Mutex<(SequenceNumber, bool)>,
+    changed: Condvar,
+}
+
+fn feed(
+    feeds: &Arc<Feeds>,
+    member: MemberId,
+    next: SequenceNumber,
+    reader: &mut BufReader<TcpStream>,
+    writer: &TcpStream,
+) -> Result<(), Error> {
+    let cursor = Cursor { next: Mutex::new((next, false)), changed: Condvar::new() };
+    lock(&feeds.followers).insert(member, SequenceNumber(next.0.saturating_sub(1)));
+    let result = thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let result = send_records(feeds, &cursor, writer);
+            // A reader that waits for this replica wakes.
+            let _ = writer.shutdown(Shutdown::Both);
+            result
+        });
+        let heard = hear_follower(feeds, member, &cursor, reader);
+        lock(&cursor.next).1 = true;
+        cursor.changed.notify_all();
+        let _ = writer.shutdown(Shutdown::Both);
+        sending.join().expect("a feed does not panic").and(heard)
+    });
+    lock(&feeds.followers).remove(&member);
+    result
+}
+
+fn hear_follower(
+    feeds: &Feeds,
+    member: MemberId,
+    cursor: &Cursor,
+    reader: &mut BufReader<TcpStream>,
+) -> Result<(), Error> {
+    while let Some(frame) = frame::read(reader)? {
+        match frame {
+            Frame::From { next } => {
+                lock(&cursor.next).0 = next;
+                cursor.changed.notify_all();
+            }
+            Frame::Applied { sequence } => {
+                lock(&feeds.followers).insert(member, sequence);
+            }
+            _ => return Err(Error::Peer("a frame out of turn")),
+        }
+    }
+    Ok(())
+}
+
+fn send_records(feeds: &Feeds, cursor: &Cursor, stream: &TcpStream) -> Result<(), Error> {
+    let lost = || Error::io("sending records");
+    let mut writer = BufWriter::with_capacity(256 << 10, stream);
+    let mut bytes = Vec::new();
+    loop {
+        let (next, is_over) = *lock(&cursor.next);
+        if is_over {
+            return Ok(());
+        }
+        bytes.clear();
+        if feeds.applied.wait_for(next, ALIVE) {
+            let part = match feeds.store.read_log(next, PART_BYTES) {
+                Ok(part) => part,
+                Err(Error::LogTooShort { needed, first }) => {
+                    frame::write(&mut writer, &Frame::TooShort { first }).map_err(lost())?;
+                    writer.flush().map_err(lost())?;
+                    return Err(Error::LogTooShort { needed, first });
+                }
+                Err(error) => return Err(error),
+            };
+            let mut after = next;
+            for (sequence, operation) in part.records {
+                after = SequenceNumber(sequence.0 + 1);
+                Frame::Record { sequence, operation }.encode(&mut bytes);
+            }
+            let mut place = lock(&cursor.next);
+            // Asked for again meanwhile: from there, then.
+            if place.0 == next {
+                place.0 = after;
+            }
+        } else {
+            Frame::Alive { last: feeds.applied.now() }.encode(&mut bytes);
+        }
+        writer.write_all(&bytes).and_then(|()| writer.flush()).map_err(lost())?;
+    }
+}
+
+fn submissions(
+    feeds: &Arc<Feeds>,
+    reader: &mut BufReader<TcpStream>,
+    writer: TcpStream,
+) -> Result<(), Error> {
+    // Whoever orders must not wait: there is room for every answer that may be under way.
+    let (sender, answers) = sync_channel::<Frame>(UNDER_WAY_MAX);
+    let under_way = Arc::new((Mutex::new(0_usize), Condvar::new()));
+    let done = Arc::clone(&under_way);
+    let answering = thread::Builder::new()
+        .name("answers".into())
+        .spawn(move || send_answers(&answers, &writer, &done))
+        .map_err(Error::io("starting a thread"))?;
+    let result = hear_submissions(feeds, reader, &sender, &under_way);
+    drop(sender);
+    answering.join().expect("answering does not panic").and(result)
+}
+
+fn hear_submissions(
+    feeds: &Feeds,
+    reader: &mut BufReader<TcpStream>,
+    sender: &SyncSender<Frame>,
+    under_way: &(Mutex<usize>, Condvar),
+) -> Result<(), Error> {
+    while let Some(frame) = frame::read(reader)? {
+        match frame {
+            Frame::Submit { number, operation } => {
+                let mut count = lock(&under_way.0);
+                while *count >= UNDER_WAY_MAX {
+                    count = under_way.1.wait(count).unwrap_or_else(PoisonError::into_inner);
+                }
+                *count += 1;
+                drop(count);
+                let sender = sender.clone();
+                feeds.queue.submit(
+                    operation,
+                    Box::new(move |result| {
+                        // A replica that is gone hears nothing: to it the outcome is in doubt.
+                        let _ = sender.try_send(Frame::Answer { number, result });
+                    }),
+                );
+            }
+            Frame::Alive { .. } => {}
+            _ => return Err(Error::Peer("a frame out of turn")),
+        }
+    }
+    Ok(())
+}
+
+fn send_answers(
+    answers: &Receiver<Frame>,
+    stream: &TcpStream,
+    under_way: &(Mutex<usize>, Condvar),
+) -> Result<(), Error> {
+    let mut result = Ok(());
+    let mut bytes = Vec::new();
+    // It counts to the end, so that nobody waits for room that never comes.
+    while let Ok(first) = answers.recv() {
+        bytes.clear();
+        let mut count = 0;
+        for answer in std::iter::once(first).chain(answers.try_iter()) {
+            answer.encode(&mut bytes);
+            count += 1;
+        }
+        if result.is_ok() {
+            let mut stream = stream;
+            result = stream.write_all(&bytes).map_err(Error::io("answering a replica"));
+        }
+        *lock(&under_way.0) -= count;
+        under_way.1.notify_all();
+    }
+    // Answers that were never given: an end that comes early says so.
+    let _ = stream.shutdown(Shutdown::Both);
+    result
+}
+
+fn pin(
+    feeds: &Feeds,
+    member: MemberId,
+    reader: &mut BufReader<TcpStream>,
+    writer: &mut TcpStream,
+) -> Result<(), Error> {
+    while let Some(frame) = frame::read(reader)? {
+        let answer = match frame {
+            Frame::Pin { behind, lease } => {
+                let first = feeds.store.first_kept();
+                match lock(&feeds.pins).pin(member, behind, lease, first, Instant::now()) {
+                    Ok(()) => Frame::Pinned { behind, sent: feeds.applied.now() },
+                    Err(refused) => Frame::PinRefused(refused),
+                }
+            }
+            Frame::Unpin => {
+                lock(&feeds.pins).unpin(member);
+                continue;
+            }
+            Frame::Alive { .. } => continue,
+            _ => return Err(Error::Peer("a frame out of turn")),
+        };
+        frame::write(writer, &answer).map_err(Error::io("talking to a member"))?;
+    }
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
