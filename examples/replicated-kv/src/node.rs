@@ -41,6 +41,7 @@ pub struct Node {
     /// First, so that it is closed before what it needs.
     door: Door,
     stop: Stop,
+    applied: Applied,
     ended: Arc<Ended>,
     orderer: Option<Orderer>,
     follower: Option<JoinHandle<()>>,
@@ -81,11 +82,11 @@ impl Node {
             Box::new(move |error| failed.tell(Err(error))),
         )?;
         let queue = orderer.queue();
-        let feeds = Arc::new(Feeds::new(Arc::clone(&store), order, applied, orderer.queue(), pins));
+        let feeds = Arc::new(Feeds::new(Arc::clone(&store), order, applied.clone(), orderer.queue(), pins));
         let desk = Arc::new(PrimaryDesk { queue, store, order, feeds: Arc::clone(&feeds) });
         let members = Arc::new(move |stream: &_| member::serve(&feeds, stream));
         let door = Door::open(&options.listening, desk, members, stop.clone())?;
-        Ok(Self { door, stop, ended, orderer: Some(orderer), follower: None })
+        Ok(Self { door, stop, applied, ended, orderer: Some(orderer), follower: None })
     }
 
     /// Starts a replica of the primary that listens at `primary`.
@@ -114,7 +115,7 @@ impl Node {
             member,
             store,
             keep_bytes: options.log_bytes,
-            applied,
+            applied: applied.clone(),
             following,
             stop: stop.clone(),
         };
@@ -123,7 +124,7 @@ impl Node {
             .name("follower".into())
             .spawn(move || done.tell(follower.run()))
             .map_err(Error::io("starting a thread"))?;
-        Ok(Self { door, stop, ended, orderer: None, follower: Some(thread) })
+        Ok(Self { door, stop, applied, ended, orderer: None, follower: Some(thread) })
     }
 
     /// Where it listens.
@@ -154,6 +155,7 @@ impl Node {
         drop(why);
         self.stop.stop();
         drop(self.orderer.take());
+        self.applied.close();
         self.door.close();
         if let Some(thread) = self.follower.take() {
             // What it had to say it has told.

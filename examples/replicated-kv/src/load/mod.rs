@@ -20,4 +20,5 @@ pub use check::{Checked, check};
 pub use connection::{Connection, Reply};
 pub use fill::fill;
 pub use journal::{Attempt, Journal, Outcome};
+pub use random::Random;
 pub use writer::{Load, Written, write};

@@ -1,0 +1,6 @@
+//! The command, as people run it: real sockets, real processes, real disks, and processes that are killed.
+
+mod bounds;
+mod kills;
+mod rig;
+mod session;
