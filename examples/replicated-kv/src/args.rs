@@ -40,6 +40,9 @@ pub(crate) struct Replica {
     /// Where the primary listens
     #[arg(long, value_name = "ADDR")]
     pub(crate) of: String,
+    /// Members to join from, the first one first; then the primary
+    #[arg(long, value_name = "ADDR", num_args = 1..)]
+    pub(crate) from: Vec<String>,
     #[command(flatten)]
     pub(crate) member: Member,
 }

@@ -61,7 +61,8 @@ impl Door {
         members: Members,
         stop: Stop,
     ) -> Result<Self, Error> {
-        let listener = bind(listening)?;
+        let listener = TcpListener::bind(address(listening)?)
+            .map_err(Error::io(format!("listening at {}", listening.address)))?;
         let address = listener.local_addr().map_err(Error::io("listening"))?;
         let open = Arc::new(Open::default());
         let sorter = Sorter { desk, members, stop: stop.clone(), open: Arc::clone(&open) };
@@ -101,17 +102,18 @@ impl Drop for Door {
     }
 }
 
-fn bind(listening: &Listening) -> Result<TcpListener, Error> {
+/// Where it is to listen, once it is known that this is allowed.
+pub(crate) fn address(listening: &Listening) -> Result<SocketAddr, Error> {
     let Listening { address, insecure, .. } = listening;
-    let lost = || Error::io(format!("listening at {address}"));
-    let addresses: Vec<_> = address.to_socket_addrs().map_err(lost())?.collect();
-    if let Some(open) = addresses.iter().find(|address| !insecure && !address.ip().is_loopback()) {
+    let mut addresses = address.to_socket_addrs().map_err(Error::io(format!("listening at {address}")))?;
+    let found = addresses.next().ok_or_else(|| Error::Usage(format!("{address} is no address")))?;
+    if !insecure && !found.ip().is_loopback() {
         return Err(Error::Usage(format!(
-            "{open} can be reached by others, and there is no authentication: listen at 127.0.0.1, or say \
+            "{found} can be reached by others, and there is no authentication: listen at 127.0.0.1, or say \
              --insecure in a network that you trust"
         )));
     }
-    TcpListener::bind(&*addresses).map_err(lost())
+    Ok(found)
 }
 
 fn reachable(mut address: SocketAddr) -> SocketAddr {

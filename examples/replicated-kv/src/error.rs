@@ -47,6 +47,10 @@ pub enum Error {
         /// Whose came.
         there: MemberId,
     },
+    /// There is no state here yet: the replica joins.
+    NoState,
+    /// A live transfer failed; the old state stands.
+    Transfer(longhaul::Error),
     /// The peer does not speak this protocol, or broke it.
     Peer(&'static str),
     /// What was asked for can't be.
@@ -95,6 +99,10 @@ impl fmt::Display for Error {
             Self::OtherOrder { here, there } => {
                 write!(f, "the data is of primary {here}, and this is primary {there}")
             }
+            Self::NoState => {
+                f.write_str("there is no state here yet: the replica is joining, try again later")
+            }
+            Self::Transfer(error) => error.fmt(f),
             Self::Peer(what) => write!(f, "the peer broke the protocol: {what}"),
             Self::Usage(what) => f.write_str(what),
         }
@@ -107,6 +115,7 @@ impl std::error::Error for Error {
             Self::Engine(error) => Some(error),
             Self::Io { error, .. } => Some(error),
             Self::Malformed(malformed) => Some(malformed),
+            Self::Transfer(error) => Some(error),
             _ => None,
         }
     }
@@ -115,6 +124,12 @@ impl std::error::Error for Error {
 impl From<Malformed> for Error {
     fn from(malformed: Malformed) -> Self {
         Self::Malformed(malformed)
+    }
+}
+
+impl From<longhaul::Error> for Error {
+    fn from(error: longhaul::Error) -> Self {
+        Self::Transfer(error)
     }
 }
 
@@ -128,4 +143,4 @@ macro_rules! engine_errors {
     };
 }
 
-engine_errors!(StorageError TableError DatabaseError TransactionError CommitError);
+engine_errors!(StorageError TableError DatabaseError TransactionError CommitError SetDurabilityError);

@@ -8,6 +8,7 @@
 //!   are written in one transaction, so each record is applied once, whatever is killed when.
 //! - [`order`]: the primary's thread that gives places; all that waits shares one fsync.
 //! - [`member`]: replicas follow over TCP, and hand their clients' operations on.
+//! - [`live`]: how a replica joins while writes go on, from the primary or another replica.
 //! - [`client`]: a line protocol that a person can type.
 //! - [`node`]: a member, put together. [`load`]: clients that know what was acknowledged to them.
 //!
@@ -21,6 +22,8 @@ pub mod bytes;
 pub mod client;
 mod door;
 mod error;
+mod home;
+pub mod live;
 pub mod load;
 pub mod member;
 pub mod node;
@@ -32,5 +35,6 @@ pub mod store;
 pub use applied::Applied;
 pub use door::{DEFAULT_MAX_CLIENTS, Listening};
 pub use error::Error;
-pub use node::{Node, Options};
+pub use home::Home;
+pub use node::{Node, Options, Upstream};
 pub use stop::Stop;

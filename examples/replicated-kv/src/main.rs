@@ -14,7 +14,7 @@ use std::thread;
 
 use clap::Parser;
 use replicated_kv::load::{self, Connection, Journal, Load, Reply};
-use replicated_kv::{Error, Node};
+use replicated_kv::{Error, Node, Upstream};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -27,9 +27,12 @@ fn main() -> ExitCode {
         Command::Primary(args) => Node::primary(&args.member.options())
             .map_err(Into::into)
             .and_then(|node| serve(node, &args.member)),
-        Command::Replica(args) => Node::replica(&args.member.options(), &args.of)
-            .map_err(Into::into)
-            .and_then(|node| serve(node, &args.member)),
+        Command::Replica(args) => {
+            let upstream = Upstream { primary: args.of, providers: args.from };
+            Node::replica(&args.member.options(), &upstream)
+                .map_err(Into::into)
+                .and_then(|node| serve(node, &args.member))
+        }
         Command::Load(args) => write(args),
         Command::Fill(args) => fill(&args),
         Command::Check(args) => check(&args),

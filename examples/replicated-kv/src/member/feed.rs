@@ -12,11 +12,13 @@ use longhaul::MemberId;
 use longhaul_core::digest::SequenceNumber;
 
 use super::frame::{self, Frame, Purpose};
-use super::wire::{ALIVE, PATIENCE, VERSION};
+use super::wire::{ALIVE, Hello, hear};
 use crate::applied::Applied;
 use crate::error::Error;
+use crate::home::Home;
+use crate::live::Transfers;
 use crate::order::Queue;
-use crate::store::{Pins, Store};
+use crate::store::Pins;
 
 /// Bytes of the log that are read at once.
 const PART_BYTES: usize = 1 << 20;
@@ -25,7 +27,8 @@ const UNDER_WAY_MAX: usize = 1024;
 
 /// What the connections of a primary's replicas share.
 pub struct Feeds {
-    store: Arc<Store>,
+    home: Arc<Home>,
+    transfers: Arc<Transfers>,
     order: MemberId,
     applied: Applied,
     queue: Arc<Queue>,
@@ -46,13 +49,14 @@ impl Feeds {
     /// For a primary whose records are those of `order`.
     #[must_use]
     pub fn new(
-        store: Arc<Store>,
+        home: Arc<Home>,
+        transfers: Arc<Transfers>,
         order: MemberId,
         applied: Applied,
         queue: Arc<Queue>,
         pins: Arc<Mutex<Pins>>,
     ) -> Self {
-        Self { store, order, applied, queue, pins, followers: Mutex::default() }
+        Self { home, transfers, order, applied, queue, pins, followers: Mutex::default() }
     }
 
     /// The replicas that follow at the moment.
@@ -61,29 +65,16 @@ impl Feeds {
         let followers = lock(&self.followers);
         followers.iter().map(|(member, applied)| FollowerAt { member: *member, applied: *applied }).collect()
     }
-
-    fn welcome(&self) -> Frame {
-        Frame::Welcome { order: self.order, first: self.store.first_kept(), last: self.applied.now() }
-    }
 }
 
-/// Serves a member that has dialled, to the end of its connection.
+/// Serves a member that has dialled the primary, to the end of its connection.
 ///
 /// # Errors
 /// Why it ended early.
 pub fn serve(feeds: &Arc<Feeds>, stream: &TcpStream) -> Result<(), Error> {
     let lost = || Error::io("talking to a member");
-    stream.set_read_timeout(Some(PATIENCE)).map_err(lost())?;
-    stream.set_write_timeout(Some(PATIENCE)).map_err(lost())?;
-    let mut reader = BufReader::with_capacity(256 << 10, stream.try_clone().map_err(lost())?);
-    let mut writer = stream.try_clone().map_err(lost())?;
-    let Some(Frame::Hello { version, purpose, member, order, next }) = frame::read(&mut reader)? else {
-        return Err(Error::Peer("it does not begin with Hello"));
-    };
-    if version != VERSION {
-        return Err(Error::Peer("it speaks another version"));
-    }
-    let first = feeds.store.first_kept();
+    let Hello { mut reader, mut writer, purpose, member, order, next } = hear(stream)?;
+    let first = feeds.home.current()?.first_kept();
     let is_other = order != MemberId::default() && order != feeds.order;
     let refusal = if is_other || next.0 > feeds.applied.now().0 + 1 {
         Some(Frame::OtherOrder { order: feeds.order })
@@ -95,15 +86,38 @@ pub fn serve(feeds: &Arc<Feeds>, stream: &TcpStream) -> Result<(), Error> {
     if let Some(refusal) = refusal {
         return frame::write(&mut writer, &refusal).map_err(lost());
     }
-    frame::write(&mut writer, &feeds.welcome()).map_err(lost())?;
+    frame::write(&mut writer, &welcome(&feeds.home, &feeds.transfers)?).map_err(lost())?;
     let result = match purpose {
         Purpose::Follow => feed(feeds, member, next, &mut reader, &writer),
         Purpose::Submit => submissions(feeds, &mut reader, writer),
         Purpose::Pin => pin(feeds, member, &mut reader, &mut writer),
+        Purpose::Join => Ok(()),
     };
     // The other half of the connection ends with this one.
     let _ = stream.shutdown(Shutdown::Both);
     result
+}
+
+/// Serves who has dialled a replica: it tells where joiners dial, and nothing else.
+///
+/// # Errors
+/// Why not.
+pub fn introduce(home: &Home, transfers: &Transfers, stream: &TcpStream) -> Result<(), Error> {
+    let mut hello = hear(stream)?;
+    if hello.purpose != Purpose::Join {
+        return Err(Error::Peer("a replica orders nothing: dial the primary"));
+    }
+    frame::write(&mut hello.writer, &welcome(home, transfers)?).map_err(Error::io("talking to a member"))
+}
+
+fn welcome(home: &Home, transfers: &Transfers) -> Result<Frame, Error> {
+    let store = home.current()?;
+    Ok(Frame::Welcome {
+        order: store.order().ok_or(Error::NoState)?,
+        first: store.first_kept(),
+        last: store.applied(),
+        joiners: transfers.address().map_or(0, |address| address.port()),
+    })
 }
 
 /// Where a feed is to go on, and whether it is over.
@@ -170,7 +184,7 @@ fn send_records(feeds: &Feeds, cursor: &Cursor, stream: &TcpStream) -> Result<()
         }
         bytes.clear();
         if feeds.applied.wait_for(next, ALIVE) {
-            let part = match feeds.store.read_log(next, PART_BYTES) {
+            let part = match feeds.home.current()?.read_log(next, PART_BYTES) {
                 Ok(part) => part,
                 Err(Error::LogTooShort { needed, first }) => {
                     frame::write(&mut writer, &Frame::TooShort { first }).map_err(lost())?;
@@ -280,10 +294,10 @@ fn pin(
 ) -> Result<(), Error> {
     while let Some(frame) = frame::read(reader)? {
         let answer = match frame {
-            Frame::Pin { behind, lease } => {
-                let first = feeds.store.first_kept();
-                match lock(&feeds.pins).pin(member, behind, lease, first, Instant::now()) {
-                    Ok(()) => Frame::Pinned { behind, sent: feeds.applied.now() },
+            Frame::Pin { lease } => {
+                let first = feeds.home.current()?.first_kept();
+                match lock(&feeds.pins).pin(member, lease, first, Instant::now()) {
+                    Ok(behind) => Frame::Pinned { behind, sent: feeds.applied.now() },
                     Err(refused) => Frame::PinRefused(refused),
                 }
             }

@@ -12,11 +12,10 @@ use longhaul_core::digest::SequenceNumber;
 
 use super::frame::{self, Frame, Purpose};
 use super::wire::{Caller, Dialled, dial};
-use crate::applied::Applied;
 use crate::error::Error;
+use crate::live::Delivery;
 use crate::record::{Operation, Record};
 use crate::stop::Stop;
-use crate::store::{Keep, Store};
 
 /// Frames that have come and are not applied yet.
 const WAITING_MAX: usize = 256;
@@ -28,7 +27,7 @@ const REDIAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 /// How a replica stands to its primary.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Following {
-    /// It dials: why it does again.
+    /// It dials.
     #[default]
     Dialling,
     /// Connected: the last record that the primary is known to have.
@@ -44,36 +43,54 @@ pub struct Follower {
     /// This member.
     pub member: MemberId,
     /// Where records go.
-    pub store: Arc<Store>,
-    /// Bytes of log that are kept here.
-    pub keep_bytes: u64,
-    /// Hears how far it has come.
-    pub applied: Applied,
+    pub delivery: Arc<Delivery>,
     /// Hears how it stands.
     pub following: Arc<Mutex<Following>>,
     /// Ends it.
     pub stop: Stop,
 }
 
+/// What has come since it was looked at last.
+struct Batch {
+    next: SequenceNumber,
+    records: Vec<Record>,
+    bytes: usize,
+    /// Records are missing before one that came.
+    has_gap: bool,
+    /// Why nothing more comes.
+    end: Option<Error>,
+}
+
 impl Follower {
-    /// Follows until it is told to stop, through any number of lost connections.
+    /// Follows until it is told to stop, through any number of lost connections and new states.
     ///
     /// # Errors
-    /// What another connection would not mend: the log no longer reaches back ([`Error::LogTooShort`]), the data is of
-    /// another primary, the disk fails.
+    /// What another connection or another state would not mend: the data is of another primary, the disk fails.
     pub fn run(&self) -> Result<(), Error> {
+        let home = &self.delivery.home;
         let mut pause = REDIAL.0;
-        while !self.stop.is_stopped() {
-            let before = self.store.applied();
-            let error = match self.connection() {
-                Ok(()) => continue,
-                Err(error @ (Error::Io { .. } | Error::Peer(_) | Error::Malformed(_))) => error,
+        while home.wait_until(false).is_some() && !self.stop.is_stopped() {
+            let before = home.current()?.applied();
+            match self.connection() {
+                Ok(()) => {}
+                Err(error @ Error::LogTooShort { .. }) => {
+                    self.stands(Following::Lost(error.to_string()));
+                    home.fall_behind();
+                }
+                Err(
+                    error @ (Error::Io { .. }
+                    | Error::Peer(_)
+                    | Error::Malformed(_)
+                    | Error::NoState
+                    | Error::Gap { .. }),
+                ) => {
+                    self.stands(Following::Lost(error.to_string()));
+                    let has_moved = home.current()?.applied() > before;
+                    pause = if has_moved { REDIAL.0 } else { (pause * 2).min(REDIAL.1) };
+                    // Told to stop, the loop ends.
+                    let _ = self.stop.pause(pause);
+                }
                 Err(error) => return Err(error),
-            };
-            self.stands(Following::Lost(error.to_string()));
-            pause = if self.store.applied() > before { REDIAL.0 } else { (pause * 2).min(REDIAL.1) };
-            if !self.stop.pause(pause) {
-                break;
             }
         }
         Ok(())
@@ -83,12 +100,16 @@ impl Follower {
         *self.following.lock().unwrap_or_else(PoisonError::into_inner) = following;
     }
 
+    fn next(&self) -> Result<SequenceNumber, Error> {
+        Ok(SequenceNumber(self.delivery.home.current()?.applied().0 + 1))
+    }
+
     fn connection(&self) -> Result<(), Error> {
-        let next = SequenceNumber(self.store.applied().0 + 1);
-        let caller = Caller { member: self.member, order: self.store.order(), next };
-        let Dialled { stream, reader, order, last } = dial(&self.primary, Purpose::Follow, caller)?;
+        let store = self.delivery.home.current()?;
+        let caller = Caller { member: self.member, order: store.order(), next: self.next()? };
+        drop(store);
+        let Dialled { stream, reader, last, .. } = dial(&self.primary, Purpose::Follow, caller)?;
         let _held = self.stop.hold(&stream).map_err(Error::io("keeping a connection"))?;
-        self.store.belong_to(order)?;
         self.stands(Following::Connected(last));
         let (sender, frames) = sync_channel(WAITING_MAX);
         thread::scope(|scope| {
@@ -112,53 +133,65 @@ impl Follower {
 
     /// Applies what comes, as much of it at once as has come.
     fn take(&self, frames: &Receiver<Result<Frame, Error>>, mut stream: &TcpStream) -> Result<(), Error> {
-        let over = Error::Peer("it closed the connection");
         let mut asked = None;
         loop {
-            let Ok(first) = frames.recv() else { return Err(over) };
-            let mut records = Vec::new();
-            let mut bytes = 0;
-            let mut next = SequenceNumber(self.store.applied().0 + 1);
-            let mut gap = false;
-            let mut end = None;
-            let mut frame = Some(first);
-            while let Some(one) = frame {
-                match one {
-                    Ok(Frame::Record { sequence, operation }) if sequence == next => {
-                        bytes += operation.len();
-                        next = SequenceNumber(next.0 + 1);
-                        records.push(Record { sequence, operation: Operation::decode(&operation)? });
-                    }
-                    // It has been applied: the primary was asked again.
-                    Ok(Frame::Record { sequence, .. }) if sequence < next => {}
-                    Ok(Frame::Record { .. }) => gap = true,
-                    Ok(Frame::Alive { last }) => {
-                        gap |= last >= next;
-                        self.stands(Following::Connected(last));
-                    }
-                    Ok(Frame::TooShort { first }) => {
-                        end = Some(Error::LogTooShort { needed: next, first });
-                    }
-                    Ok(_) => end = Some(Error::Peer("a frame out of turn")),
-                    Err(error) => end = Some(error),
-                }
-                frame = if bytes < BATCH_BYTES && end.is_none() { frames.try_recv().ok() } else { None };
+            let batch = self.gather(frames)?;
+            if !batch.records.is_empty() {
+                self.delivery.deliver(batch.records)?;
+                let sequence = self.delivery.applied.now();
+                let told = frame::write(&mut stream, &Frame::Applied { sequence });
+                told.map_err(Error::io("telling the primary"))?;
             }
-            if !records.is_empty() {
-                self.store.apply(&records, Keep::bytes(self.keep_bytes, None))?;
-                let sequence = self.store.applied();
-                self.applied.advance(sequence);
-                frame::write(&mut stream, &Frame::Applied { sequence })
-                    .map_err(Error::io("telling the primary"))?;
-            }
-            if let Some(end) = end {
+            if let Some(end) = batch.end {
                 return Err(end);
             }
-            if gap && asked != Some(next) {
-                asked = Some(next);
-                frame::write(&mut stream, &Frame::From { next }).map_err(Error::io("asking the primary"))?;
+            if batch.has_gap && asked != Some(batch.next) {
+                asked = Some(batch.next);
+                let told = frame::write(&mut stream, &Frame::From { next: batch.next });
+                told.map_err(Error::io("asking the primary"))?;
             }
         }
+    }
+
+    /// Waits for a frame, and takes what has come behind it.
+    fn gather(&self, frames: &Receiver<Result<Frame, Error>>) -> Result<Batch, Error> {
+        let mut batch =
+            Batch { next: self.next()?, records: Vec::new(), bytes: 0, has_gap: false, end: None };
+        let mut frame = frames.recv().unwrap_or(Err(Error::Peer("it closed the connection")));
+        loop {
+            match frame {
+                Ok(frame) => self.take_one(frame, &mut batch)?,
+                Err(error) => batch.end = Some(error),
+            }
+            if batch.bytes >= BATCH_BYTES || batch.end.is_some() {
+                return Ok(batch);
+            }
+            match frames.try_recv() {
+                Ok(next) => frame = next,
+                Err(_) => return Ok(batch),
+            }
+        }
+    }
+
+    fn take_one(&self, frame: Frame, batch: &mut Batch) -> Result<(), Error> {
+        match frame {
+            Frame::Record { sequence, operation } if sequence == batch.next => {
+                batch.bytes += operation.len();
+                batch.next = SequenceNumber(sequence.0 + 1);
+                batch.records.push(Record { sequence, operation: Operation::decode(&operation)? });
+            }
+            // It has been applied: the primary was asked again.
+            Frame::Record { sequence, .. } => batch.has_gap |= sequence > batch.next,
+            Frame::Alive { last } => {
+                batch.has_gap |= last >= batch.next;
+                self.stands(Following::Connected(last));
+            }
+            Frame::TooShort { first } => {
+                batch.end = Some(Error::LogTooShort { needed: batch.next, first });
+            }
+            _ => batch.end = Some(Error::Peer("a frame out of turn")),
+        }
+        Ok(())
     }
 }
 

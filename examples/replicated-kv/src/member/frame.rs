@@ -33,6 +33,8 @@ pub enum Purpose {
     Submit,
     /// To keep the log for a while.
     Pin,
+    /// To learn where joiners dial.
+    Join,
 }
 
 /// One frame.
@@ -59,6 +61,8 @@ pub enum Frame {
         first: SequenceNumber,
         /// The last one there is.
         last: SequenceNumber,
+        /// The port where joiners dial; 0: nobody can join here at present.
+        joiners: u16,
     },
     /// The log no longer reaches back to what it needs.
     TooShort {
@@ -106,10 +110,8 @@ pub enum Frame {
         /// Its place.
         result: Result<SequenceNumber, Refusal>,
     },
-    /// Keep all behind this for a while.
+    /// Keep what there is of the log.
     Pin {
-        /// The last record that is not needed.
-        behind: SequenceNumber,
         /// For so long.
         lease: Duration,
     },
@@ -148,7 +150,8 @@ impl Frame {
                 out.extend(next.0.to_le_bytes());
                 1
             }
-            Self::Welcome { order, first, last } => {
+            Self::Welcome { order, first, last, joiners } => {
+                out.extend(joiners.to_le_bytes());
                 out.extend(order.0);
                 out.extend(first.0.to_le_bytes());
                 out.extend(last.0.to_le_bytes());
@@ -177,8 +180,7 @@ impl Frame {
                 encode_result(result, out);
                 10
             }
-            Self::Pin { behind, lease } => {
-                out.extend(behind.0.to_le_bytes());
+            Self::Pin { lease } => {
                 out.extend(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX).to_le_bytes());
                 11
             }
@@ -203,6 +205,7 @@ impl Frame {
                     0 => Purpose::Follow,
                     1 => Purpose::Submit,
                     2 => Purpose::Pin,
+                    3 => Purpose::Join,
                     _ => return Err(Malformed("a connection for an unknown purpose")),
                 },
                 member: MemberId(reader.array()?),
@@ -210,6 +213,7 @@ impl Frame {
                 next: sequence(&mut reader)?,
             },
             2 => Self::Welcome {
+                joiners: reader.u16()?,
                 order: MemberId(reader.array()?),
                 first: sequence(&mut reader)?,
                 last: sequence(&mut reader)?,
@@ -228,7 +232,7 @@ impl Frame {
                 return Ok(Self::Submit { number, operation: Operation::decode(reader.rest())? });
             }
             10 => Self::Answer { number: reader.u64()?, result: decode_result(&mut reader)? },
-            11 => Self::Pin { behind: sequence(&mut reader)?, lease: Duration::from_millis(reader.u64()?) },
+            11 => Self::Pin { lease: Duration::from_millis(reader.u64()?) },
             12 => Self::Pinned { behind: sequence(&mut reader)?, sent: sequence(&mut reader)? },
             13 => Self::PinRefused(PinRefused::Gone { first: sequence(&mut reader)? }),
             14 => Self::PinRefused(PinRefused::Busy),
@@ -323,7 +327,7 @@ mod tests {
         let answer = |result| Frame::Answer { number: 9, result };
         vec![
             Frame::Hello { version: 1, purpose: Purpose::Submit, member, order, next: sequence },
-            Frame::Welcome { order, first: SequenceNumber(1), last: sequence },
+            Frame::Welcome { order, first: SequenceNumber(1), last: sequence, joiners: 9 },
             Frame::TooShort { first: sequence },
             Frame::OtherOrder { order },
             Frame::Record { sequence, operation: vec![1, 2, 3] },
@@ -336,7 +340,7 @@ mod tests {
             answer(Err(Refusal::Unknown(by))),
             answer(Err(Refusal::Full)),
             answer(Err(Refusal::Stopping)),
-            Frame::Pin { behind: sequence, lease: Duration::from_secs(3) },
+            Frame::Pin { lease: Duration::from_secs(3) },
             Frame::Pinned { behind: sequence, sent: sequence },
             Frame::PinRefused(PinRefused::Gone { first: sequence }),
             Frame::PinRefused(PinRefused::Busy),

@@ -11,6 +11,10 @@
 //!                 ◀───────────────── Welcome
 //!           Submit.. ──────────────────────▶   its clients' operations, many at once
 //!                 ◀───────────────── Answer..  each once it is durable
+//!   pin:    Hello, Pin ────────────────────▶   keep the log, while somebody joins
+//!                 ◀──── Pinned | PinRefused
+//!   join:   Hello ─────────────────────────▶   any member: where do joiners dial?
+//!                 ◀───────────────── Welcome
 //! ```
 //!
 //! A connection of a member begins with four bytes that no client's line begins with; see [`PREAMBLE`].
@@ -18,11 +22,13 @@
 mod feed;
 mod follow;
 mod frame;
+mod pin;
 mod submit;
 mod wire;
 
-pub use feed::{Feeds, FollowerAt, serve};
+pub use feed::{Feeds, FollowerAt, introduce, serve};
 pub use follow::{Follower, Following};
 pub use frame::{Frame, Purpose};
+pub use pin::{Pinned, ask_to_pin, unpin, where_joiners_dial};
 pub use submit::{Link, Submit, SubmitError, Submitted};
 pub use wire::{PREAMBLE, PREAMBLE_LEN, VERSION};

@@ -13,14 +13,13 @@ use longhaul::MemberId;
 use longhaul_core::digest::SequenceNumber;
 
 use super::frame::{self, Frame, Purpose};
-use super::wire::{ALIVE, Caller, PATIENCE, dial};
-use crate::applied::Applied;
+use super::wire::{ALIVE, Caller, dial};
 use crate::error::Error;
 use crate::order::{Queue, Refusal};
 use crate::record::Operation;
 use crate::stop::Stop;
 
-/// How long a client waits for its operation to be durable, and for this member to have it too.
+/// How long a client waits for its operation to be durable.
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// An operation that is durable at the primary.
@@ -93,7 +92,6 @@ pub struct Link(Arc<Inner>);
 struct Inner {
     primary: String,
     member: MemberId,
-    applied: Applied,
     stop: Stop,
     state: Mutex<State>,
 }
@@ -114,8 +112,8 @@ struct Connection {
 impl Link {
     /// To the primary at that address.
     #[must_use]
-    pub fn new(primary: String, member: MemberId, applied: Applied, stop: Stop) -> Self {
-        Self(Arc::new(Inner { primary, member, applied, stop, state: Mutex::default() }))
+    pub fn new(primary: String, member: MemberId, stop: Stop) -> Self {
+        Self(Arc::new(Inner { primary, member, stop, state: Mutex::default() }))
     }
 
     /// Dials, and keeps hearing answers.
@@ -170,8 +168,15 @@ impl Link {
     }
 }
 
-impl Submit for Link {
-    fn submit(&self, operation: Operation) -> Result<Submitted, SubmitError> {
+impl Link {
+    /// Has an operation carried out at the primary: its place.
+    ///
+    /// # Errors
+    /// Why it was not, or not certainly.
+    ///
+    /// # Panics
+    /// Never: it is connected before it is written to.
+    pub fn submit(&self, operation: Operation) -> Result<SequenceNumber, SubmitError> {
         let (sender, answer) = channel();
         let mut state = self.lock();
         if state.connection.is_none() {
@@ -192,10 +197,7 @@ impl Submit for Link {
         }
         drop(state);
         match answer.recv_timeout(ANSWER) {
-            Ok(Ok(sequence)) => {
-                let is_here = self.0.applied.wait_for(sequence, PATIENCE);
-                Ok(Submitted { sequence, is_here })
-            }
+            Ok(Ok(sequence)) => Ok(sequence),
             Ok(Err(refusal)) => Err(SubmitError::Refused(refusal)),
             Err(_) => Err(SubmitError::InDoubt),
         }

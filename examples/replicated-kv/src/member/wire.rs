@@ -1,7 +1,7 @@
 //! How a member's connection begins.
 
 use std::io::{BufReader, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use longhaul::MemberId;
@@ -28,6 +28,7 @@ pub(super) struct Dialled {
     pub(super) reader: BufReader<TcpStream>,
     pub(super) order: MemberId,
     pub(super) last: SequenceNumber,
+    pub(super) joiners: SocketAddr,
 }
 
 /// Who dials, and what it has.
@@ -53,10 +54,38 @@ pub(super) fn dial(address: &str, purpose: Purpose, caller: Caller) -> Result<Di
     stream.write_all(&bytes).map_err(lost())?;
     let mut reader = BufReader::with_capacity(256 << 10, stream.try_clone().map_err(lost())?);
     match frame::read(&mut reader)? {
-        Some(Frame::Welcome { order, last, .. }) => Ok(Dialled { stream, reader, order, last }),
+        Some(Frame::Welcome { order, last, joiners, .. }) => {
+            Ok(Dialled { stream, reader, order, last, joiners: SocketAddr::new(target.ip(), joiners) })
+        }
         Some(Frame::TooShort { first }) => Err(Error::LogTooShort { needed: next, first }),
         Some(Frame::OtherOrder { order: there }) => Err(Error::OtherOrder { here: order, there }),
         Some(_) => Err(Error::Peer("a frame out of turn")),
         None => Err(Error::Peer("it closed the connection without an answer")),
     }
+}
+
+/// Whom it hears, of those who have dialled a member.
+pub(super) struct Hello {
+    pub(super) reader: BufReader<TcpStream>,
+    pub(super) writer: TcpStream,
+    pub(super) purpose: Purpose,
+    pub(super) member: MemberId,
+    pub(super) order: MemberId,
+    pub(super) next: SequenceNumber,
+}
+
+/// Hears the first frame of who has dialled.
+pub(super) fn hear(stream: &TcpStream) -> Result<Hello, Error> {
+    let lost = || Error::io("talking to a member");
+    stream.set_read_timeout(Some(PATIENCE)).map_err(lost())?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(lost())?;
+    let mut reader = BufReader::with_capacity(256 << 10, stream.try_clone().map_err(lost())?);
+    let writer = stream.try_clone().map_err(lost())?;
+    let Some(Frame::Hello { version, purpose, member, order, next }) = frame::read(&mut reader)? else {
+        return Err(Error::Peer("it does not begin with Hello"));
+    };
+    if version != VERSION {
+        return Err(Error::Peer("it speaks another version"));
+    }
+    Ok(Hello { reader, writer, purpose, member, order, next })
 }

@@ -15,19 +15,18 @@
 mod locks;
 mod queue;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
 use longhaul_core::digest::SequenceNumber;
 
 pub use locks::{Locks, Refusal};
 pub use queue::{Answer, Queue, Submission};
 
-use crate::applied::Applied;
 use crate::error::Error;
+use crate::live::Delivery;
 use crate::record::{Operation, Record};
-use crate::store::{Keep, Pins, Store};
+use crate::store::Store;
 
 /// The thread that orders.
 pub struct Orderer {
@@ -40,34 +39,25 @@ pub type Failed = Box<dyn FnOnce(Error) + Send>;
 
 /// What the thread works on.
 struct Work {
-    store: Arc<Store>,
+    delivery: Arc<Delivery>,
     locks: Locks,
     next: SequenceNumber,
-    pins: Arc<Mutex<Pins>>,
-    keep_bytes: u64,
-    applied: Applied,
 }
 
 impl Orderer {
-    /// Orders on top of what is in `store`, keeping `keep_bytes` of log and what is pinned.
+    /// Orders on top of what is in `store`, which is where `delivery` leads.
     ///
     /// # Errors
     /// If the store can't be read, or there can be no thread.
-    pub fn start(
-        store: Arc<Store>,
-        pins: Arc<Mutex<Pins>>,
-        keep_bytes: u64,
-        applied: Applied,
-        failed: Failed,
-    ) -> Result<Self, Error> {
+    pub fn start(store: &Store, delivery: Arc<Delivery>, failed: Failed) -> Result<Self, Error> {
         let snapshot = store.snapshot()?;
         let mut locks = Locks::default();
         for (transaction, changes) in snapshot.pending()? {
             locks.take(transaction, &changes);
         }
-        applied.advance(snapshot.applied());
+        delivery.applied.advance(snapshot.applied());
         let next = following(snapshot.applied());
-        let mut work = Work { store, locks, next, pins, keep_bytes, applied };
+        let mut work = Work { delivery, locks, next };
         let queue = Arc::new(Queue::default());
         let theirs = Arc::clone(&queue);
         let thread = thread::Builder::new()
@@ -112,12 +102,8 @@ impl Work {
             let result = self.admit(operation, &mut records);
             answers.push((answer, result));
         }
-        if !records.is_empty() {
-            let behind = self.pins.lock().unwrap_or_else(PoisonError::into_inner).behind(Instant::now());
-            // Those who are not answered learn from the end of their connection that they are in doubt.
-            self.store.apply(&records, Keep::bytes(self.keep_bytes, behind))?;
-            self.applied.advance(self.store.applied());
-        }
+        // Those who are not answered learn from the end of their connection that they are in doubt.
+        self.delivery.deliver(records)?;
         for (answer, result) in answers {
             answer(result);
         }

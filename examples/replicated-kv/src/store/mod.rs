@@ -11,6 +11,7 @@
 //! So a copy contains exactly the records up to its point, each once, whenever its process was killed.
 //! Readers take a [`Snapshot`]: one transaction of the engine, and the point that belongs to it.
 
+mod hidden;
 mod log;
 mod pins;
 mod snapshot;

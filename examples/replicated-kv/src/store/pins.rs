@@ -54,21 +54,22 @@ impl Pins {
         Self { started: now, held: HashMap::new() }
     }
 
-    /// Keeps all behind `behind` for `lease`, at most [`PIN_MAX`]. A pin that is renewed keeps what it kept. `first`
-    /// is the first record in the log.
+    /// Keeps the log from its first record on, which is `first`, for `lease`, at most [`PIN_MAX`]; all behind the record
+    /// that is returned. A pin that is renewed keeps what it kept.
     ///
     /// # Errors
-    /// [`PinRefused`]: something of it is gone, or there are too many.
+    /// [`PinRefused`]: something of what it kept is gone, or there are too many.
     pub fn pin(
         &mut self,
         member: MemberId,
-        behind: SequenceNumber,
         lease: Duration,
         first: SequenceNumber,
         now: Instant,
-    ) -> Result<(), PinRefused> {
+    ) -> Result<SequenceNumber, PinRefused> {
         self.held.retain(|_, pin| pin.until > now);
-        if first.0 > behind.0.saturating_add(1) {
+        let before_first = SequenceNumber(first.0.saturating_sub(1));
+        let behind = self.held.get(&member).map_or(before_first, |pin| pin.behind);
+        if behind < before_first {
             self.held.remove(&member);
             return Err(PinRefused::Gone { first });
         }
@@ -76,13 +77,7 @@ impl Pins {
             return Err(PinRefused::Busy);
         }
         self.held.insert(member, Pin { behind, until: now + lease.min(PIN_MAX) });
-        Ok(())
-    }
-
-    /// What `member` has pinned, if its lease still runs.
-    #[must_use]
-    pub fn held_by(&self, member: MemberId, now: Instant) -> Option<SequenceNumber> {
-        self.held.get(&member).filter(|pin| pin.until > now).map(|pin| pin.behind)
+        Ok(behind)
     }
 
     /// Releases what `member` has pinned.
@@ -113,7 +108,6 @@ mod tests {
     const A: MemberId = MemberId([1; 16]);
     const B: MemberId = MemberId([2; 16]);
     const LEASE: Duration = Duration::from_secs(30);
-    const FIRST: SequenceNumber = SequenceNumber::FIRST;
 
     fn started() -> (Pins, Instant) {
         let start = Instant::now();
@@ -124,8 +118,8 @@ mod tests {
     fn the_oldest_pin_counts_until_its_lease_ends() {
         let (mut pins, now) = started();
         assert_eq!(pins.behind(now), None);
-        pins.pin(A, SequenceNumber(7), LEASE, FIRST, now).unwrap();
-        pins.pin(B, SequenceNumber(5), LEASE / 2, FIRST, now).unwrap();
+        assert_eq!(pins.pin(B, LEASE / 2, SequenceNumber(6), now), Ok(SequenceNumber(5)));
+        assert_eq!(pins.pin(A, LEASE, SequenceNumber(8), now), Ok(SequenceNumber(7)));
         assert_eq!(pins.behind(now), Some(SequenceNumber(5)));
         assert_eq!(pins.behind(now + LEASE / 2), Some(SequenceNumber(7)));
         pins.unpin(A);
@@ -135,18 +129,19 @@ mod tests {
     #[test]
     fn no_lease_is_longer_than_the_longest() {
         let (mut pins, now) = started();
-        pins.pin(A, SequenceNumber(7), PIN_MAX * 9, FIRST, now).unwrap();
+        pins.pin(A, PIN_MAX * 9, SequenceNumber(8), now).unwrap();
         assert_eq!(pins.behind(now + PIN_MAX), None);
     }
 
     #[test]
-    fn what_is_gone_is_not_pinned() {
+    fn a_pin_that_is_renewed_keeps_what_it_kept_or_is_lost() {
         let (mut pins, now) = started();
-        let pinned =
-            |pins: &mut Pins, first| pins.pin(A, SequenceNumber(7), LEASE, SequenceNumber(first), now);
-        assert_eq!(pinned(&mut pins, 8), Ok(()));
-        assert_eq!(pinned(&mut pins, 9), Err(PinRefused::Gone { first: SequenceNumber(9) }));
-        assert_eq!(pins.held_by(A, now), None, "a pin that was lost is none");
+        let first = SequenceNumber(8);
+        assert_eq!(pins.pin(A, LEASE, first, now), Ok(SequenceNumber(7)));
+        assert_eq!(pins.pin(A, LEASE, first, now), Ok(SequenceNumber(7)));
+        let first = SequenceNumber(9);
+        assert_eq!(pins.pin(A, LEASE, first, now), Err(PinRefused::Gone { first }));
+        assert_eq!(pins.behind(now), None, "a pin that was lost is none");
     }
 
     #[test]

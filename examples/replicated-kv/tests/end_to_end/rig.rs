@@ -69,9 +69,17 @@ impl Member {
         Self::start_new(home, "primary", &[], options)
     }
 
-    /// A replica of `primary`, which runs.
+    /// A replica of `primary`, which runs and has joined.
     #[track_caller]
     pub(crate) fn replica(home: &Path, primary: &Self, options: &[&str]) -> Self {
+        let member = Self::joiner(home, primary, options);
+        poll("a replica that has joined", || member.root());
+        member
+    }
+
+    /// A replica of `primary`, which runs.
+    #[track_caller]
+    pub(crate) fn joiner(home: &Path, primary: &Self, options: &[&str]) -> Self {
         Self::start_new(home, "replica", &["--of", &primary.address], options)
     }
 

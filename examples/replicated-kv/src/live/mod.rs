@@ -1,0 +1,147 @@
+//! The store as an application of longhaul's live transfer.
+//!
+//! ```text
+//! provider   Delivery: a turn per batch ──▶ Store, MemoryLog
+//!            capture ──▶ Snapshot ──▶ Pieces: runs of pairs, each an item ══ a session ══▶ ┐
+//! joiner     Home::commit ◀── prepares ◀── completions ◀── PieceSink ◀═════════════════════┘
+//! ```
+//!
+//! The capture is atomic (one transaction of the engine), records are applied once (their place is written with
+//! their effect), and the group's one sender is the order. Every change of the state is a message, and at the latch
+//! messages are held: clients' requests need no gate of their own, they wait for their record.
+
+mod application;
+mod delivery;
+mod gate;
+mod pieces;
+mod pins;
+mod sink;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use longhaul::MemberId;
+use longhaul::live::{
+    Apply, Capture, Config, Contract, Delivered, Entry, Fetched, Member, Policy, Properties,
+};
+use longhaul_core::digest::SequenceNumber;
+
+pub use application::Application;
+pub use delivery::Delivery;
+pub use gate::Gate;
+pub use pins::PrimaryPins;
+
+use crate::error::Error;
+use crate::store::Store;
+
+/// A joiner or provider that makes no progress for so long is given up.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// This process's part in live transfers: a member that provides, or one that joins.
+pub struct Transfers {
+    application: Arc<Application>,
+    pins: Arc<PrimaryPins>,
+    /// Where joiners dial.
+    ip: IpAddr,
+    insecure: bool,
+    log_bytes: u64,
+    member: Mutex<Option<Arc<Member>>>,
+}
+
+impl Transfers {
+    /// Nobody provides or joins yet.
+    #[must_use]
+    pub fn new(
+        application: Arc<Application>,
+        pins: Arc<PrimaryPins>,
+        ip: IpAddr,
+        insecure: bool,
+        log_bytes: u64,
+    ) -> Self {
+        Self { application, pins, ip, insecure, log_bytes, member: Mutex::default() }
+    }
+
+    /// Where joiners dial; `None` while there is no member.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.lock().as_ref().map(|member| member.local_addr())
+    }
+
+    /// The member that messages go through.
+    ///
+    /// # Errors
+    /// [`Error::NoState`]: there is none.
+    pub fn member(&self) -> Result<Arc<Member>, Error> {
+        self.lock().clone().ok_or(Error::NoState)
+    }
+
+    /// Provides what is in `store` from now on.
+    ///
+    /// # Errors
+    /// If it can't be read, or the member can't listen.
+    pub fn provide(&self, member: MemberId, store: &Store) -> Result<(), Error> {
+        let snapshot = store.snapshot()?;
+        let order = snapshot.order().ok_or(Error::NoState)?;
+        let pending = snapshot.pending()?.len();
+        let founded = self
+            .builder(member)
+            .found(&digest(order, snapshot.applied()), std::iter::repeat_n(order, pending))?;
+        *self.lock() = Some(Arc::new(founded));
+        Ok(())
+    }
+
+    /// Gets the state of `order` from the first of `providers` that gives it, and provides it from then on.
+    ///
+    /// # Errors
+    /// Why there is none; the old state stands.
+    pub fn join(&self, member: MemberId, order: MemberId, providers: &[String]) -> Result<(), Error> {
+        *self.application.order.lock().unwrap_or_else(PoisonError::into_inner) = order;
+        // Who joins anew gives nothing of what it had.
+        let old = self.lock().take();
+        drop(old);
+        let joining = Arc::new(self.builder(member).join()?);
+        *self.lock() = Some(Arc::clone(&joining));
+        let fetched =
+            joining.fetch_state(providers, b"", STALL_TIMEOUT).and_then(longhaul::live::StateTransfer::wait);
+        match fetched {
+            Ok(Fetched::State(_)) => Ok(()),
+            Ok(Fetched::NoState) => Err(Error::NoState),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends what is under way, and waits for it.
+    pub fn stop(&self) {
+        let member = self.lock().take();
+        if let Some(member) = member {
+            member.stop();
+        }
+    }
+
+    fn builder(&self, member: MemberId) -> longhaul::live::MemberBuilder {
+        let contract = Contract::new(Capture::Atomic, Apply::Once).expect("a pair that goes together");
+        let offers = Properties::TOTAL_ORDER.and(Properties::SEND_AGAIN).and(Properties::LOG);
+        let config = Config {
+            stall_timeout: STALL_TIMEOUT,
+            log_bytes: self.log_bytes,
+            policy: Policy::Throttle,
+            ..Config::new(member, offers, contract)
+        };
+        Member::builder(config, Arc::clone(&self.application) as _, Arc::clone(&self.pins) as _)
+            .listen(SocketAddr::new(self.ip, 0).to_string())
+            .insecure(self.insecure)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Member>>> {
+        self.member.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a state contains that is at this place: there is one sender.
+pub(crate) fn digest(order: MemberId, applied: SequenceNumber) -> Delivered {
+    let mut digest = Delivered::new();
+    let entry = Entry::new(order, applied, applied).expect("equal numbers");
+    digest.insert(entry).expect("room for one");
+    digest
+}

@@ -1,0 +1,164 @@
+//! A snapshot as a source: its pairs in the order of their keys, cut into pieces, each of which is an item.
+//!
+//! ```text
+//! item      a file `pairs-N`; last the state itself
+//! content   pairs: length of the key u16, length of the value u32, key, value
+//! ```
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use longhaul::state::{SourceError, SourceErrorKind};
+use longhaul::{Content, Item, Name, Piece, Progress, Shape, Source, Survey, Timestamp, Version, Walk, What};
+
+use crate::bytes::{Malformed, Reader};
+use crate::error::Error;
+use crate::store::Snapshot;
+
+/// Bytes of a piece, about: as much of it lies in memory at once.
+pub(super) const PIECE_BYTES: u64 = 2 << 20;
+/// The name of a piece, without its number.
+const PREFIX: &str = "pairs-";
+/// Bytes before a key.
+const HEAD: usize = 6;
+
+/// The pairs of a snapshot.
+pub(super) struct Pieces {
+    snapshot: Snapshot,
+    /// Where each piece begins, and its bytes: found by the survey.
+    cuts: Mutex<Option<Arc<[Cut]>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cut {
+    from: Vec<u8>,
+    bytes: u64,
+}
+
+impl Pieces {
+    pub(super) const fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot, cuts: Mutex::new(None) }
+    }
+
+    /// The snapshot never changes, so it is cut once.
+    fn cuts(&self, progress: &dyn Progress) -> Result<Arc<[Cut]>, SourceError> {
+        let mut known = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cuts) = &*known {
+            return Ok(Arc::clone(cuts));
+        }
+        let mut cuts = Vec::<Cut>::new();
+        let mut goes_on = true;
+        let scanned = self.snapshot.scan(&[], |key, value| {
+            let bytes = (HEAD + key.len() + value.len()) as u64;
+            if let Some(cut) = cuts.last_mut().filter(|cut| cut.bytes + bytes <= PIECE_BYTES) {
+                cut.bytes += bytes;
+            } else {
+                goes_on = progress.advance(cuts.len() as u64);
+                cuts.push(Cut { from: key.to_vec(), bytes });
+            }
+            goes_on
+        });
+        scanned.map_err(SourceError::user)?;
+        if !goes_on {
+            return Err(SourceError::whole(SourceErrorKind::Stopped));
+        }
+        Ok(Arc::clone(known.insert(cuts.into())))
+    }
+}
+
+impl Source for Pieces {
+    fn survey(&self, progress: &dyn Progress) -> Result<Survey, SourceError> {
+        let cuts = self.cuts(progress)?;
+        let bytes = cuts.iter().map(|cut| cut.bytes).sum();
+        let items = cuts.len() as u64 + 1;
+        let shape = Shape::Directory;
+        Ok(Survey { shape, items, bytes: Some(bytes), allocated: bytes, ..Survey::default() })
+    }
+
+    fn walk(&self) -> Result<Box<dyn Walk + '_>, SourceError> {
+        Ok(Box::new(Items { cuts: self.cuts(&())?, next: 0 }))
+    }
+
+    fn open(&self, item: &Item) -> Result<Box<dyn Content>, SourceError> {
+        let cuts = self.cuts(&())?;
+        let unknown = || SourceError::item(item.name.clone(), SourceErrorKind::Missing);
+        let name = str::from_utf8(item.name.as_bytes()).ok().and_then(|name| name.strip_prefix(PREFIX));
+        let number: usize = name.and_then(|number| number.parse().ok()).ok_or_else(unknown)?;
+        let cut = cuts.get(number).ok_or_else(unknown)?;
+        let mut bytes = Vec::with_capacity(cut.bytes as usize);
+        let scanned = self.snapshot.scan(&cut.from, |key, value| {
+            if bytes.len() as u64 >= cut.bytes {
+                return false;
+            }
+            bytes.extend((key.len() as u16).to_le_bytes());
+            bytes.extend((value.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(key);
+            bytes.extend_from_slice(value);
+            true
+        });
+        scanned.map_err(SourceError::user)?;
+        Ok(Box::new(Pairs(bytes.into())))
+    }
+}
+
+struct Items {
+    cuts: Arc<[Cut]>,
+    next: usize,
+}
+
+impl Walk for Items {
+    fn next(&mut self) -> Result<Option<Item>, SourceError> {
+        let number = self.next;
+        self.next += 1;
+        let (name, what) = match self.cuts.get(number) {
+            Some(cut) => {
+                let name =
+                    Name::new(format!("{PREFIX}{number:06}").into_bytes()).map_err(SourceError::user)?;
+                (name, What::File { size: cut.bytes, linked: false, sparse: false })
+            }
+            None if number == self.cuts.len() => (Name::root(), What::Directory),
+            None => return Ok(None),
+        };
+        Ok(Some(Item { name, mode: 0o700, mtime: Timestamp::default(), version: Version::default(), what }))
+    }
+}
+
+/// One piece, in memory.
+struct Pairs(Arc<[u8]>);
+
+impl Content for Pairs {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<Piece, SourceError> {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..)).unwrap_or_default();
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        Ok(if len == 0 { Piece::End } else { Piece::Data(len) })
+    }
+
+    fn close(self: Box<Self>) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn memory(&self, offset: u64, len: usize) -> Option<(Arc<[u8]>, std::ops::Range<usize>)> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len());
+        Some((Arc::clone(&self.0), start..start + len.min(self.0.len() - start)))
+    }
+}
+
+/// A key and its value.
+pub(super) type Pair<'a> = (&'a [u8], &'a [u8]);
+
+/// The pairs of a piece.
+///
+/// # Errors
+/// If it does not end with a pair's end.
+pub(super) fn pairs(bytes: &[u8]) -> Result<Vec<Pair<'_>>, Error> {
+    let mut reader = Reader::new(bytes);
+    let mut pairs = Vec::new();
+    while !reader.rest().is_empty() {
+        let mut pair = || {
+            let (key, value) = (reader.u16()?.into(), reader.u32()? as usize);
+            Ok::<_, Malformed>((reader.take(key)?, reader.take(value)?))
+        };
+        pairs.push(pair()?);
+    }
+    Ok(pairs)
+}

@@ -1,0 +1,183 @@
+//! A member, put together: its data, its listener, who orders, and who joins.
+//!
+//! ```text
+//! primary   clients ──▶ Door ──▶ Queue ──▶ Orderer ──▶ Delivery ──▶ Feeds ──▶ replicas
+//! replica   clients ──▶ Door ──▶ Link ──────▶ the primary
+//!                         └──reads──▶ Home ◀── Delivery ◀── Follower ◀── the primary
+//!                                       ◀── a live transfer ◀── any member, while there is no state that can be gone on with
+//! ```
+
+mod primary;
+mod replica;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use longhaul::MemberId;
+
+use crate::applied::Applied;
+use crate::door::{self, Door, Listening};
+use crate::error::Error;
+use crate::home::Home;
+use crate::live::{Application, Delivery, PrimaryPins, Transfers};
+use crate::order::Orderer;
+use crate::stop::Stop;
+use crate::store::{Pins, Store};
+
+/// What every member is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where its data is; made if there is none.
+    pub data: PathBuf,
+    /// Where it listens.
+    pub listening: Listening,
+    /// Bytes of the log that are kept.
+    pub log_bytes: u64,
+}
+
+/// Whom a replica follows, and from whom it has its state.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Where the primary listens.
+    pub primary: String,
+    /// Where members listen that it may join from, the first one first; then the primary.
+    pub providers: Vec<String>,
+}
+
+/// A member that runs, until it is stopped or dropped.
+pub struct Node {
+    /// First, so that it is closed before what it needs.
+    door: Door,
+    stop: Stop,
+    ended: Arc<Ended>,
+    orderer: Option<Orderer>,
+    threads: Vec<JoinHandle<()>>,
+    delivery: Arc<Delivery>,
+}
+
+/// Why a member's own work has ended.
+#[derive(Default)]
+struct Ended {
+    why: Mutex<Option<Result<(), Error>>>,
+    changed: Condvar,
+}
+
+impl Ended {
+    fn tell(&self, why: Result<(), Error>) {
+        lock(&self.why).get_or_insert(why);
+        self.changed.notify_all();
+    }
+}
+
+impl Node {
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.door.address()
+    }
+
+    /// What stops it, from any thread.
+    pub fn stopper(&self) -> impl Fn() + Send + 'static {
+        let (stop, ended) = (self.stop.clone(), Arc::clone(&self.ended));
+        move || {
+            stop.stop();
+            ended.tell(Ok(()));
+        }
+    }
+
+    /// Waits until it is stopped or can't go on; then ends everything, what was submitted first.
+    ///
+    /// # Errors
+    /// Why it can't go on.
+    pub fn wait(mut self) -> Result<(), Error> {
+        let mut why = lock(&self.ended.why);
+        while why.is_none() {
+            why = self.ended.changed.wait(why).unwrap_or_else(PoisonError::into_inner);
+        }
+        let result = why.take().unwrap_or(Ok(()));
+        drop(why);
+        self.end();
+        result
+    }
+
+    fn end(&mut self) {
+        self.stop.stop();
+        drop(self.orderer.take());
+        self.delivery.applied.close();
+        self.delivery.home.close();
+        self.delivery.transfers.stop();
+        self.door.close();
+        for thread in self.threads.drain(..) {
+            // What it had to say it has told.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What both kinds of members begin with.
+struct Parts {
+    home: Arc<Home>,
+    transfers: Arc<Transfers>,
+    delivery: Arc<Delivery>,
+    pins: Arc<Mutex<Pins>>,
+    applied: Applied,
+    stop: Stop,
+    ended: Arc<Ended>,
+}
+
+impl Parts {
+    fn new(options: &Options, primary: Option<&str>) -> Result<Self, Error> {
+        let home = Arc::new(Home::open(&options.data)?);
+        let application = Arc::new(Application::new(Arc::clone(&home)));
+        let sources = Arc::new(PrimaryPins { primary: primary.map(str::to_owned) });
+        let ip = door::address(&options.listening)?.ip();
+        let transfers = Arc::new(Transfers::new(
+            Arc::clone(&application),
+            sources,
+            ip,
+            options.listening.insecure,
+            options.log_bytes,
+        ));
+        let (applied, stop) = (Applied::default(), Stop::default());
+        let pins = Arc::new(Mutex::new(Pins::new(Instant::now())));
+        let delivery = Arc::new(Delivery {
+            home: Arc::clone(&home),
+            transfers: Arc::clone(&transfers),
+            application,
+            pins: Arc::clone(&pins),
+            keep_bytes: options.log_bytes,
+            applied: applied.clone(),
+            stop: stop.clone(),
+            prepared: Mutex::default(),
+        });
+        Ok(Self { home, transfers, delivery, pins, applied, stop, ended: Arc::default() })
+    }
+}
+
+fn fresh_id() -> Result<MemberId, Error> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id)
+        .map_err(|error| Error::Usage(format!("the system has no randomness: {error}")))?;
+    Ok(MemberId(id))
+}
+
+fn store_status(store: &Store) -> [(&'static str, String); 3] {
+    [
+        ("applied", store.applied().to_string()),
+        ("log_first", store.first_kept().to_string()),
+        ("log_bytes", store.log_bytes().to_string()),
+    ]
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
