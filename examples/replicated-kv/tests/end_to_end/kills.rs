@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::rig::{Member, one_root, poll, random};
 
-fn load_on(members: &[&Member], random: &mut Random) -> Load {
+pub(crate) fn load_on(members: &[&Member], random: &mut Random) -> Load {
     Load {
         members: members.iter().map(|member| member.address.clone()).collect(),
         writers: 6,
@@ -25,14 +25,14 @@ fn load_on(members: &[&Member], random: &mut Random) -> Load {
 }
 
 /// Waits until so much more was tried.
-fn wait_for(journal: &Path, bytes: u64) {
+pub(crate) fn wait_for(journal: &Path, bytes: u64) {
     let from = fs::metadata(journal).unwrap().len();
     poll("the load to go on", || (fs::metadata(journal).unwrap().len() >= from + bytes).then_some(()));
 }
 
 /// What the journal says, next to what a member has.
 #[track_caller]
-fn compare(journal: &Path, member: &Member) -> load::Checked {
+pub(crate) fn compare(journal: &Path, member: &Member) -> load::Checked {
     let attempts = Journal::read(journal).unwrap();
     let checked = load::check(&attempts, &mut member.connect()).unwrap();
     assert_eq!(checked.wrong, Vec::<String>::new());

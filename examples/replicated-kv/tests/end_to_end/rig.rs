@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use replicated_kv::load::{Connection, Random, Reply};
 
 /// Nothing here takes this long, whatever else the machine does.
-const DEADLINE: Duration = Duration::from_mins(2);
+const DEADLINE: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Polls until `found` finds something.
@@ -73,7 +73,7 @@ impl Member {
     #[track_caller]
     pub(crate) fn replica(home: &Path, primary: &Self, options: &[&str]) -> Self {
         let member = Self::joiner(home, primary, options);
-        poll("a replica that has joined", || member.root());
+        poll("a replica that has joined", || member.applied());
         member
     }
 
@@ -90,6 +90,14 @@ impl Member {
         let mut member = Self { address: free_address(), home: home.to_owned(), arguments, child: None };
         member.start();
         member
+    }
+
+    /// From its next start on it joins from another member first.
+    pub(crate) fn joins_from(&mut self, address: &str) {
+        if let Some(from) = self.arguments.iter().position(|argument| argument == "--from") {
+            self.arguments.truncate(from);
+        }
+        self.arguments.extend(["--from".to_owned(), address.to_owned()]);
     }
 
     /// Starts its process, and waits until it listens.
@@ -135,12 +143,17 @@ impl Member {
         self.connect().ask(line).unwrap()
     }
 
-    /// Its place and its root, if it can be asked.
-    fn root(&self) -> Option<String> {
-        match Connection::open(&self.address).and_then(|mut member| member.ask("ROOT")) {
-            Ok(Reply::Done(root)) => Some(root),
-            _ => None,
-        }
+    /// The last record that it has applied; `None`: it has no state, or can't be asked.
+    pub(crate) fn applied(&self) -> Option<u64> {
+        let status = Connection::open(&self.address).and_then(|mut member| member.ask_for_lines("STATUS"));
+        let applied =
+            status.ok()?.into_iter().find_map(|line| line.strip_prefix("applied ").map(str::to_owned));
+        applied?.parse().ok()
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.home.join("data")
     }
 }
 
@@ -150,16 +163,15 @@ impl Drop for Member {
     }
 }
 
-/// Waits until all members have come equally far, and returns their root.
+/// Waits until all members have come equally far, and returns their root. Nobody writes meanwhile.
 #[track_caller]
 pub(crate) fn one_root(members: &[&Member]) -> String {
-    let mut seen = Vec::new();
-    let roots = poll("members that have come equally far", || {
-        seen = members.iter().map(|member| member.root()).collect();
-        let roots: Option<Vec<_>> = seen.iter().cloned().collect();
-        let place = |root: &String| root.split(' ').next().map(str::to_owned);
-        roots.filter(|roots| roots.iter().all(|root| place(root) == place(&roots[0])))
+    poll("members that have come equally far", || {
+        let applied: Option<Vec<_>> = members.iter().map(|member| member.applied()).collect();
+        applied.filter(|applied| applied.iter().all(|one| *one == applied[0]))
     });
+    let roots: Vec<_> = members.iter().map(|member| member.ask("ROOT")).collect();
     assert!(roots.iter().all(|root| *root == roots[0]), "not identical: {roots:#?}");
-    roots[0].clone()
+    let Reply::Done(root) = &roots[0] else { panic!("no root: {roots:?}") };
+    root.clone()
 }
