@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/lock            held by the process that has the directory
 //! DIR/CURRENT         the name of the copy that counts: replaced in one step
+//! DIR/joiners         the port where joiners dialled last
 //! DIR/state-N.redb    copies; all but the current one are removed at the next start
 //! ```
 

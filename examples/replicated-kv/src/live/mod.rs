@@ -17,13 +17,15 @@ mod pieces;
 mod pins;
 mod sink;
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use longhaul::MemberId;
 use longhaul::live::{
-    Apply, Capture, Config, Contract, Delivered, Entry, Fetched, Member, Policy, Properties,
+    Apply, Capture, Config, Contract, Delivered, Entry, Fetched, Member, MemberBuilder, Policy, Properties,
 };
 use longhaul_core::digest::SequenceNumber;
 
@@ -46,6 +48,8 @@ pub struct Transfers {
     ip: IpAddr,
     insecure: bool,
     log_bytes: u64,
+    /// Holds the port where joiners dialled last: who is started again is found again.
+    port_file: PathBuf,
     member: Mutex<Option<Arc<Member>>>,
 }
 
@@ -58,8 +62,9 @@ impl Transfers {
         ip: IpAddr,
         insecure: bool,
         log_bytes: u64,
+        port_file: PathBuf,
     ) -> Self {
-        Self { application, pins, ip, insecure, log_bytes, member: Mutex::default() }
+        Self { application, pins, ip, insecure, log_bytes, port_file, member: Mutex::default() }
     }
 
     /// Where joiners dial; `None` while there is no member.
@@ -84,10 +89,8 @@ impl Transfers {
         let snapshot = store.snapshot()?;
         let order = snapshot.order().ok_or(Error::NoState)?;
         let pending = snapshot.pending()?.len();
-        let founded = self
-            .builder(member)
-            .found(&digest(order, snapshot.applied()), std::iter::repeat_n(order, pending))?;
-        *self.lock() = Some(Arc::new(founded));
+        let digest = digest(order, snapshot.applied());
+        self.start(member, |builder| builder.found(&digest, std::iter::repeat_n(order, pending)))?;
         Ok(())
     }
 
@@ -100,8 +103,7 @@ impl Transfers {
         // Who joins anew gives nothing of what it had.
         let old = self.lock().take();
         drop(old);
-        let joining = Arc::new(self.builder(member).join()?);
-        *self.lock() = Some(Arc::clone(&joining));
+        let joining = self.start(member, MemberBuilder::join)?;
         let fetched =
             joining.fetch_state(providers, b"", STALL_TIMEOUT).and_then(longhaul::live::StateTransfer::wait);
         match fetched {
@@ -119,7 +121,22 @@ impl Transfers {
         }
     }
 
-    fn builder(&self, member: MemberId) -> longhaul::live::MemberBuilder {
+    /// A member where joiners dialled last, or elsewhere if that can't be had.
+    fn start(
+        &self,
+        member: MemberId,
+        start: impl Fn(MemberBuilder) -> Result<Member, longhaul::Error>,
+    ) -> Result<Arc<Member>, Error> {
+        let last = fs::read_to_string(&self.port_file).ok().and_then(|port| port.trim().parse().ok());
+        let last = last.and_then(|port| start(self.builder(member, port)).ok());
+        let started = Arc::new(last.map_or_else(|| start(self.builder(member, 0)), Ok)?);
+        let port = started.local_addr().port();
+        fs::write(&self.port_file, format!("{port}\n")).map_err(Error::io("remembering a port"))?;
+        *self.lock() = Some(Arc::clone(&started));
+        Ok(started)
+    }
+
+    fn builder(&self, member: MemberId, port: u16) -> MemberBuilder {
         let contract = Contract::new(Capture::Atomic, Apply::Once).expect("a pair that goes together");
         let offers = Properties::TOTAL_ORDER.and(Properties::SEND_AGAIN).and(Properties::LOG);
         let config = Config {
@@ -129,7 +146,7 @@ impl Transfers {
             ..Config::new(member, offers, contract)
         };
         Member::builder(config, Arc::clone(&self.application) as _, Arc::clone(&self.pins) as _)
-            .listen(SocketAddr::new(self.ip, 0).to_string())
+            .listen(SocketAddr::new(self.ip, port).to_string())
             .insecure(self.insecure)
     }
 

@@ -146,6 +146,7 @@ impl Parts {
             ip,
             options.listening.insecure,
             options.log_bytes,
+            options.data.join("joiners"),
         ));
         let (applied, stop) = (Applied::default(), Stop::default());
         let pins = Arc::new(Mutex::new(Pins::new(Instant::now())));
