@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 use replicated_kv::load::{self, Connection, Journal, Load, Reply};
@@ -124,8 +125,23 @@ fn fill(args: &Fill) -> Result<()> {
     Ok(())
 }
 
+/// Waits until all members have come equally far; for ever, if somebody still writes.
+fn wait_until_equal(members: &[String]) -> Result<()> {
+    for address in members.iter().cycle() {
+        let target = Connection::open(address)?.applied()?;
+        let all: io::Result<Vec<_>> =
+            members.iter().map(|address| Connection::open(address)?.applied()).collect();
+        if target.is_some() && all?.iter().all(|applied| *applied == target) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
 fn check(args: &Check) -> Result<()> {
     let attempts = Journal::read(&args.journal)?;
+    wait_until_equal(&args.at)?;
     let mut roots = BTreeSet::new();
     let mut wrong = Vec::new();
     for (n, address) in args.at.iter().enumerate() {

@@ -81,6 +81,16 @@ impl Connection {
             lines.push(line);
         }
     }
+
+    /// The last record that the member has applied; `None` while it has no state.
+    ///
+    /// # Errors
+    /// What the connection said.
+    pub fn applied(&mut self) -> io::Result<Option<u64>> {
+        let status = self.ask_for_lines("STATUS")?;
+        let applied = status.iter().find_map(|line| line.strip_prefix("applied "));
+        Ok(applied.and_then(|applied| applied.parse().ok()))
+    }
 }
 
 impl Reply {

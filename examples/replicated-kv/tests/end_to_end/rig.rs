@@ -145,10 +145,7 @@ impl Member {
 
     /// The last record that it has applied; `None`: it has no state, or can't be asked.
     pub(crate) fn applied(&self) -> Option<u64> {
-        let status = Connection::open(&self.address).and_then(|mut member| member.ask_for_lines("STATUS"));
-        let applied =
-            status.ok()?.into_iter().find_map(|line| line.strip_prefix("applied ").map(str::to_owned));
-        applied?.parse().ok()
+        Connection::open(&self.address).and_then(|mut member| member.applied()).ok().flatten()
     }
 
     /// Its data directory.

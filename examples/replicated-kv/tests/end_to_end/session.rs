@@ -28,6 +28,21 @@ fn go_on(connection: &mut Connection, script: &[(&str, &str)]) {
 }
 
 #[test]
+fn the_session_in_the_readme_goes_as_it_is_written() {
+    let home = TempDir::new().unwrap();
+    let primary = Member::primary(&home.path().join("p"), &[]);
+    let replica = Member::replica(&home.path().join("r"), &primary, &[]);
+    let readme = include_str!("../../README.md");
+    let (_, session) = readme.split_once("```text\n> ").unwrap();
+    let (session, _) = session.split_once("\n```").unwrap();
+    let mut connection = replica.connect();
+    for said in session.split("\n> ") {
+        let (line, answers) = said.split_once('\n').unwrap();
+        go_on(&mut connection, &[(line, answers)]);
+    }
+}
+
+#[test]
 fn what_is_written_at_one_member_is_read_at_another() {
     let home = TempDir::new().unwrap();
     let primary = Member::primary(&home.path().join("p"), &[]);
