@@ -45,16 +45,29 @@ impl Applied {
     /// Waits until `sequence` is applied, for `patience` at most. Whether it is.
     #[must_use]
     pub fn wait_for(&self, sequence: SequenceNumber, patience: Duration) -> bool {
+        self.wait_until(patience, |last| last >= sequence)
+    }
+
+    /// Who waits looks again at what it waits for.
+    pub fn look_again(&self) {
+        // Whoever looks at present has looked before this is told.
+        drop(self.lock());
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until `is_enough`, for `patience` at most, looking at every record that is applied. Whether it is.
+    #[must_use]
+    pub fn wait_until(&self, patience: Duration, is_enough: impl Fn(SequenceNumber) -> bool) -> bool {
         let end = Instant::now() + patience;
         let mut state = self.lock();
-        while state.last < sequence && !state.is_closed {
+        while !is_enough(state.last) && !state.is_closed {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
             state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.last >= sequence
+        is_enough(state.last)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -162,3 +162,60 @@ pub(super) fn pairs(bytes: &[u8]) -> Result<Vec<Pair<'_>>, Error> {
     }
     Ok(pairs)
 }
+
+#[cfg(test)]
+mod tests {
+    use longhaul::MemberId;
+    use longhaul_core::digest::SequenceNumber;
+
+    use super::*;
+    use crate::record::{Change, Key, Operation, Record, Value};
+    use crate::store::{Keep, Store};
+
+    fn write(store: &Store, change: impl Fn(usize) -> Change) {
+        let sequence = SequenceNumber(store.applied().0 + 1);
+        let operation = Operation::Write((0..100).map(change).collect());
+        store.apply(&[Record { sequence, operation }], Keep::bytes(0, None)).unwrap();
+    }
+
+    fn content(source: &dyn Source) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let survey = source.survey(&()).unwrap();
+        let (mut walk, mut items, mut all) = (source.walk().unwrap(), 0, Vec::new());
+        while let Some(item) = walk.next().unwrap() {
+            items += 1;
+            let What::File { size, .. } = item.what else { continue };
+            let mut bytes = vec![0; size as usize];
+            let read = source.open(&item).unwrap().read_at(0, &mut bytes).unwrap();
+            assert_eq!(read, Piece::Data(bytes.len()));
+            all.extend(pairs(&bytes).unwrap().into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())));
+        }
+        assert_eq!(items, survey.items);
+        all
+    }
+
+    // Catalogue: F45
+    #[test]
+    fn a_capture_stays_what_it_was_while_it_is_read_whatever_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("state")).unwrap();
+        store.belong_to(MemberId([1; 16])).unwrap();
+        let key = |n: usize| Key::new(format!("key/{n:03}").as_bytes()).unwrap();
+        write(&store, |n| Change { key: key(n), value: Some(Value::new(&[b'a'; 60_000]).unwrap()) });
+        let source = Pieces::new(store.snapshot().unwrap());
+        write(&store, |n| Change { key: key(n), value: (n > 50).then(|| Value::new(b"b").unwrap()) });
+        let found = content(&source);
+        assert!(source.cuts(&()).unwrap().len() > 2, "there are several pieces");
+        let expected = (0..100).map(|n| (key(n).as_bytes().to_vec(), vec![b'a'; 60_000]));
+        assert!(found.into_iter().eq(expected), "each pair once, as it was, in order");
+        assert_eq!(content(&Pieces::new(store.snapshot().unwrap())).len(), 49);
+    }
+
+    #[test]
+    fn a_piece_that_ends_within_a_pair_is_none() {
+        let bytes = [1, 0, 2, 0, 0, 0, b'k', b'v', b'v'];
+        assert_eq!(pairs(&bytes).unwrap(), [(&b"k"[..], &b"vv"[..])]);
+        for cut in 1..bytes.len() {
+            assert!(pairs(&bytes[..cut]).is_err(), "cut off at {cut}");
+        }
+    }
+}

@@ -121,10 +121,7 @@ fn welcome(home: &Home, transfers: &Transfers) -> Result<Frame, Error> {
 }
 
 /// Where a feed is to go on, and whether it is over.
-struct Cursor {
-    next: Mutex<(SequenceNumber, bool)>,
-    changed: Condvar,
-}
+struct Cursor(Mutex<(SequenceNumber, bool)>);
 
 fn feed(
     feeds: &Arc<Feeds>,
@@ -133,7 +130,7 @@ fn feed(
     reader: &mut BufReader<TcpStream>,
     writer: &TcpStream,
 ) -> Result<(), Error> {
-    let cursor = Cursor { next: Mutex::new((next, false)), changed: Condvar::new() };
+    let cursor = Cursor(Mutex::new((next, false)));
     lock(&feeds.followers).insert(member, SequenceNumber(next.0.saturating_sub(1)));
     let result = thread::scope(|scope| {
         let sending = scope.spawn(|| {
@@ -143,8 +140,8 @@ fn feed(
             result
         });
         let heard = hear_follower(feeds, member, &cursor, reader);
-        lock(&cursor.next).1 = true;
-        cursor.changed.notify_all();
+        lock(&cursor.0).1 = true;
+        feeds.applied.look_again();
         let _ = writer.shutdown(Shutdown::Both);
         sending.join().expect("a feed does not panic").and(heard)
     });
@@ -161,8 +158,8 @@ fn hear_follower(
     while let Some(frame) = frame::read(reader)? {
         match frame {
             Frame::From { next } => {
-                lock(&cursor.next).0 = next;
-                cursor.changed.notify_all();
+                lock(&cursor.0).0 = next;
+                feeds.applied.look_again();
             }
             Frame::Applied { sequence } => {
                 lock(&feeds.followers).insert(member, sequence);
@@ -178,12 +175,16 @@ fn send_records(feeds: &Feeds, cursor: &Cursor, stream: &TcpStream) -> Result<()
     let mut writer = BufWriter::with_capacity(256 << 10, stream);
     let mut bytes = Vec::new();
     loop {
-        let (next, is_over) = *lock(&cursor.next);
+        let (next, is_over) = *lock(&cursor.0);
         if is_over {
             return Ok(());
         }
         bytes.clear();
-        if feeds.applied.wait_for(next, ALIVE) {
+        let is_waiting = || *lock(&cursor.0) == (next, false);
+        if feeds.applied.wait_until(ALIVE, |last| last >= next || !is_waiting()) {
+            if !is_waiting() {
+                continue;
+            }
             let part = match feeds.home.current()?.read_log(next, PART_BYTES) {
                 Ok(part) => part,
                 Err(Error::LogTooShort { needed, first }) => {
@@ -198,7 +199,7 @@ fn send_records(feeds: &Feeds, cursor: &Cursor, stream: &TcpStream) -> Result<()
                 after = SequenceNumber(sequence.0 + 1);
                 Frame::Record { sequence, operation }.encode(&mut bytes);
             }
-            let mut place = lock(&cursor.next);
+            let mut place = lock(&cursor.0);
             // Asked for again meanwhile: from there, then.
             if place.0 == next {
                 place.0 = after;

@@ -57,6 +57,8 @@ struct Batch {
     bytes: usize,
     /// Records are missing before one that came.
     has_gap: bool,
+    /// They were asked for, and lost again: what came behind them has come a second time, or nothing more comes.
+    was_asked_in_vain: bool,
     /// Why nothing more comes.
     end: Option<Error>,
 }
@@ -134,8 +136,9 @@ impl Follower {
     /// Applies what comes, as much of it at once as has come.
     fn take(&self, frames: &Receiver<Result<Frame, Error>>, mut stream: &TcpStream) -> Result<(), Error> {
         let mut asked = None;
+        let mut seen = SequenceNumber::NONE;
         loop {
-            let batch = self.gather(frames)?;
+            let batch = self.gather(frames, &mut seen)?;
             if !batch.records.is_empty() {
                 self.delivery.deliver(batch.records)?;
                 let sequence = self.delivery.applied.now();
@@ -145,7 +148,7 @@ impl Follower {
             if let Some(end) = batch.end {
                 return Err(end);
             }
-            if batch.has_gap && asked != Some(batch.next) {
+            if batch.has_gap && (asked != Some(batch.next) || batch.was_asked_in_vain) {
                 asked = Some(batch.next);
                 let told = frame::write(&mut stream, &Frame::From { next: batch.next });
                 told.map_err(Error::io("asking the primary"))?;
@@ -153,14 +156,24 @@ impl Follower {
         }
     }
 
-    /// Waits for a frame, and takes what has come behind it.
-    fn gather(&self, frames: &Receiver<Result<Frame, Error>>) -> Result<Batch, Error> {
-        let mut batch =
-            Batch { next: self.next()?, records: Vec::new(), bytes: 0, has_gap: false, end: None };
+    /// Waits for a frame, and takes what has come behind it. `seen`: the record that came last.
+    fn gather(
+        &self,
+        frames: &Receiver<Result<Frame, Error>>,
+        seen: &mut SequenceNumber,
+    ) -> Result<Batch, Error> {
+        let mut batch = Batch {
+            next: self.next()?,
+            records: Vec::new(),
+            bytes: 0,
+            has_gap: false,
+            was_asked_in_vain: false,
+            end: None,
+        };
         let mut frame = frames.recv().unwrap_or(Err(Error::Peer("it closed the connection")));
         loop {
             match frame {
-                Ok(frame) => self.take_one(frame, &mut batch)?,
+                Ok(frame) => self.take_one(frame, seen, &mut batch)?,
                 Err(error) => batch.end = Some(error),
             }
             if batch.bytes >= BATCH_BYTES || batch.end.is_some() {
@@ -173,17 +186,26 @@ impl Follower {
         }
     }
 
-    fn take_one(&self, frame: Frame, batch: &mut Batch) -> Result<(), Error> {
+    fn take_one(&self, frame: Frame, seen: &mut SequenceNumber, batch: &mut Batch) -> Result<(), Error> {
         match frame {
             Frame::Record { sequence, operation } if sequence == batch.next => {
                 batch.bytes += operation.len();
+                *seen = sequence;
                 batch.next = SequenceNumber(sequence.0 + 1);
                 batch.records.push(Record { sequence, operation: Operation::decode(&operation)? });
             }
             // It has been applied: the primary was asked again.
-            Frame::Record { sequence, .. } => batch.has_gap |= sequence > batch.next,
+            Frame::Record { sequence, .. } => {
+                if sequence > batch.next {
+                    batch.has_gap = true;
+                    batch.was_asked_in_vain |= sequence <= *seen;
+                }
+                *seen = sequence;
+            }
             Frame::Alive { last } => {
-                batch.has_gap |= last >= batch.next;
+                let is_missing = last >= batch.next;
+                batch.has_gap |= is_missing;
+                batch.was_asked_in_vain |= is_missing;
                 self.stands(Following::Connected(last));
             }
             Frame::TooShort { first } => {

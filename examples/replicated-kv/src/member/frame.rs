@@ -284,7 +284,7 @@ fn decode_result(reader: &mut Reader<'_>) -> Result<Result<SequenceNumber, Refus
 ///
 /// # Errors
 /// What the connection said.
-pub(super) fn write(stream: &mut impl Write, frame: &Frame) -> io::Result<()> {
+pub fn write(stream: &mut impl Write, frame: &Frame) -> io::Result<()> {
     let mut bytes = Vec::new();
     frame.encode(&mut bytes);
     stream.write_all(&bytes)
@@ -294,7 +294,7 @@ pub(super) fn write(stream: &mut impl Write, frame: &Frame) -> io::Result<()> {
 ///
 /// # Errors
 /// If it ends within one, or what comes is none.
-pub(super) fn read(stream: &mut impl Read) -> Result<Option<Frame>, Error> {
+pub fn read(stream: &mut impl Read) -> Result<Option<Frame>, Error> {
     let mut header = [0; HEADER_LEN];
     let lost = || Error::io("reading from a member");
     match stream.read(&mut header[..1]).map_err(lost())? {

@@ -28,7 +28,7 @@ mod wire;
 
 pub use feed::{Feeds, FollowerAt, introduce, serve};
 pub use follow::{Follower, Following};
-pub use frame::{Frame, Purpose};
+pub use frame::{Frame, Purpose, read as read_frame, write as write_frame};
 pub use pin::{Pinned, ask_to_pin, unpin, where_joiners_dial};
 pub use submit::{Link, Submit, SubmitError, Submitted};
 pub use wire::{PREAMBLE, PREAMBLE_LEN, VERSION};

@@ -72,15 +72,19 @@ impl Member {
     /// A replica of `primary`, which runs and has joined.
     #[track_caller]
     pub(crate) fn replica(home: &Path, primary: &Self, options: &[&str]) -> Self {
-        let member = Self::joiner(home, primary, options);
-        poll("a replica that has joined", || member.applied());
-        member
+        Self::joined(Self::start_new(home, "replica", &["--of", &primary.address], options))
     }
 
-    /// A replica of `primary`, which runs.
+    /// A replica of the primary that is reached at `address`, which runs and has joined.
     #[track_caller]
-    pub(crate) fn joiner(home: &Path, primary: &Self, options: &[&str]) -> Self {
-        Self::start_new(home, "replica", &["--of", &primary.address], options)
+    pub(crate) fn replica_at(home: &Path, address: &str) -> Self {
+        Self::joined(Self::start_new(home, "replica", &["--of", address], &[]))
+    }
+
+    #[track_caller]
+    fn joined(member: Self) -> Self {
+        poll("a replica that has joined", || member.applied());
+        member
     }
 
     #[track_caller]
