@@ -52,7 +52,9 @@ fn a_replica_of_another_primary_is_refused_with_a_reason() {
     let (first, second) =
         (Member::primary(&home.path().join("a"), &[]), Member::primary(&home.path().join("b"), &[]));
     let mut replica = Member::replica(&home.path().join("r"), &first, &[]);
+    // Both have come equally far, with other records.
     first.ask("PUT a 1");
+    second.ask("PUT b 2");
     one_root(&[&first, &replica]);
     replica.terminate();
     let mut command = Command::new(env!("CARGO_BIN_EXE_replicated-kv"));
