@@ -85,9 +85,10 @@ impl Wire {
             write_frame(&mut bytes, &frame).unwrap();
             if is_damaged {
                 self.damaged.fetch_add(1, Ordering::Relaxed);
-                let bit = self.random.lock().unwrap().below(bytes.len() as u64 * 8);
+                let bit = self.random.lock().unwrap().below((bytes.len() as u64 - 4) * 8);
                 // Not the length: a frame that claims to be longer is waited for.
-                bytes[(bit / 8) as usize % 4] ^= 1 << (bit % 8);
+                let byte = (bit / 8) as usize;
+                bytes[if byte < 4 { byte } else { byte + 4 }] ^= 1 << (bit % 8);
             }
             if to.write_all(&bytes).is_err() {
                 return;
@@ -105,7 +106,7 @@ fn what_is_lost_on_the_wire_is_asked_for_again_and_what_is_damaged_is_never_appl
     let replica = Member::replica_at(&home.path().join("r"), &address);
     let mut client = primary.connect();
     for n in 0..150 {
-        client.ask(&format!("PUT key/{} {n}", n % 7)).unwrap();
+        client.ask(&format!("PUT key/{n} {}", "x".repeat(50))).unwrap();
     }
     one_root(&[&primary, &replica]);
     assert!(wire.lost.load(Ordering::Relaxed) > 0 && wire.asked_again.load(Ordering::Relaxed) > 0);
