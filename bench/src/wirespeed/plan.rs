@@ -51,7 +51,8 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Measures all cases in turn, as often as is planned and once to warm up: so each of them sees the same minutes.
+/// Measures all cases in turn, as often as is planned and once to warm up: so each of them sees the same minutes. Every
+/// other round goes backwards: what one case leaves to the disk is not always paid by the same other one.
 pub(crate) fn interleave(plan: &Plan, mut cases: Vec<Case<'_>>, table: &mut Table) -> io::Result<()> {
     for round in 0..=plan.rounds {
         for case in &mut cases {
@@ -60,6 +61,9 @@ pub(crate) fn interleave(plan: &Plan, mut cases: Vec<Case<'_>>, table: &mut Tabl
             if round > 0 || plan.rounds == 0 {
                 table.add(&case.row, measured);
             }
+        }
+        if round > 0 {
+            cases.reverse();
         }
     }
     Ok(())
