@@ -136,6 +136,9 @@ pub(crate) struct Check {
     /// The journal of a load
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: PathBuf,
+    /// How long members may take to come equally far
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
+    pub(crate) within: Duration,
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use replicated_kv::load::{self, Connection, Journal, Load, Reply};
@@ -20,6 +20,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::args::{Check, Cli, Command, Fill, LoadArgs, Member};
+
+/// How often members are asked how far they are.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 type Result<T> = std::result::Result<T, Box<dyn StdError>>;
 
@@ -125,23 +128,35 @@ fn fill(args: &Fill) -> Result<()> {
     Ok(())
 }
 
-/// Waits until all members have come equally far; for ever, if somebody still writes.
-fn wait_until_equal(members: &[String]) -> Result<()> {
-    for address in members.iter().cycle() {
-        let target = Connection::open(address)?.applied()?;
-        let all: io::Result<Vec<_>> =
+/// Waits until all members have come equally far.
+fn wait_until_equal(members: &[String], within: Duration) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let applied: io::Result<Vec<_>> =
             members.iter().map(|address| Connection::open(address)?.applied()).collect();
-        if target.is_some() && all?.iter().all(|applied| *applied == target) {
-            break;
+        let applied = applied?;
+        if applied.iter().all(|place| place.is_some() && *place == applied[0]) {
+            return Ok(());
         }
-        thread::sleep(Duration::from_millis(50));
+        if start.elapsed() >= within {
+            let places = members.iter().zip(&applied).map(|(address, place)| match place {
+                Some(place) => format!("{address} is at {place}"),
+                None => format!("{address} has not joined"),
+            });
+            let places = places.collect::<Vec<_>>().join(", ");
+            return Err(format!(
+                "members have not come equally far within {within:?}: {places}; stop the writers, or give them \
+                 longer (--within)"
+            )
+            .into());
+        }
+        thread::sleep(LOOK_AGAIN);
     }
-    Ok(())
 }
 
 fn check(args: &Check) -> Result<()> {
     let attempts = Journal::read(&args.journal)?;
-    wait_until_equal(&args.at)?;
+    wait_until_equal(&args.at, args.within)?;
     let mut roots = BTreeSet::new();
     let mut wrong = Vec::new();
     for (n, address) in args.at.iter().enumerate() {

@@ -16,7 +16,8 @@ pub(crate) fn load_on(members: &[&Member], random: &mut Random) -> Load {
         members: members.iter().map(|member| member.address.clone()).collect(),
         writers: 6,
         rate: 600.0,
-        time: Duration::from_mins(5),
+        // Longer than any run: it is told when to stop.
+        time: Duration::from_hours(24),
         value_bytes: 200,
         keys: 200,
         two_phase_one_in: 4,
