@@ -63,3 +63,18 @@ fn a_replica_of_another_primary_is_refused_with_a_reason() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("is of primary") && said.contains("hint"), "{said}");
 }
+
+#[test]
+fn a_check_of_members_that_stay_apart_says_how_far_each_is() {
+    let home = TempDir::new().unwrap();
+    let [first, second] = ["a", "b"].map(|name| Member::primary(&home.path().join(name), &[]));
+    first.ask("PUT a 1");
+    let journal = home.path().join("journal");
+    std::fs::write(&journal, "").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_replicated-kv"));
+    command.args(["check", "--at", &first.address, &second.address, "--within", "0s", "--journal"]);
+    let output = command.arg(&journal).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let places = format!("{} is at 1, {} is at 0", first.address, second.address);
+    assert!(!output.status.success() && said.contains(&places) && said.contains("--within"), "{said}");
+}

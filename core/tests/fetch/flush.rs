@@ -1,12 +1,11 @@
 //! Everybody stops: who says so, until when, and that no message depends on it.
 
-mod fetching;
-
-use fetching::*;
 use longhaul_core::digest::SequenceNumber;
 use longhaul_core::message::Verdict;
 use longhaul_core::transfer::fetch::{Command, Event, Failure, JoinerCommand, Protocol, State, Want};
 use longhaul_core::transfer::wire::{Frame, Refusal};
+
+use crate::machines::*;
 
 const BY: Protocol = Protocol::Flush;
 const LEASE_NS: u64 = 2_000_000_000;

@@ -1,5 +1,4 @@
 //! Both machines of a fetch side by side, and what they say as it comes out of a wire.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::time::Duration;
 

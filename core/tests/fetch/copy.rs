@@ -1,14 +1,13 @@
 //! Copies of one place in the order: who makes them, who has them freed, and what most have.
 
-mod fetching;
-
-use fetching::*;
 use longhaul_core::digest::Digest;
 use longhaul_core::id::{Epoch, MemberId, TransferId};
 use longhaul_core::message::{Effect, Verdict};
 use longhaul_core::transfer::fetch::{Command, Config, Failure, JoinerCommand, Protocol, Said, State, Want};
 use longhaul_core::transfer::wire::{Frame, Refusal};
 use longhaul_core::transfer::{LogPoint, Role, Tag};
+
+use crate::machines::*;
 
 const BY: Protocol = Protocol::Copy;
 const LEASE_NS: u64 = 2_000_000_000;

@@ -1,10 +1,7 @@
 //! The bulk before joining, then the log: where it begins and ends, and what becomes of it.
 
-mod fetching;
-
 use std::time::Duration;
 
-use fetching::*;
 use longhaul_core::digest::Digest;
 use longhaul_core::id::MemberId;
 use longhaul_core::message::Verdict;
@@ -12,6 +9,8 @@ use longhaul_core::transfer::LogPoint;
 use longhaul_core::transfer::fetch::{Command, Config, Failure, JoinerCommand, Protocol, State, Want};
 use longhaul_core::transfer::live::Take;
 use longhaul_core::transfer::wire::{Frame, Have, Payload, Refusal};
+
+use crate::machines::*;
 
 const BY: Protocol = Protocol::Prefetch;
 const PAYLOAD: Payload = Payload { len: 10, crc: 5 };

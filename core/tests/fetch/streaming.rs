@@ -1,8 +1,5 @@
 //! A digest, then the stream: what the capture covers, what is queued, and what is delivered once.
 
-mod fetching;
-
-use fetching::*;
 use longhaul_core::digest::Digest;
 use longhaul_core::id::{SnapshotId, StateId, TransferId};
 use longhaul_core::message::{Properties, Verdict};
@@ -11,6 +8,8 @@ use longhaul_core::transfer::fetch::{
 };
 use longhaul_core::transfer::wire::{Frame, Refusal};
 use longhaul_core::transfer::{Apply, Capture, Contract, LogPoint, Role};
+
+use crate::machines::*;
 
 const BY: Protocol = Protocol::Streaming;
 
