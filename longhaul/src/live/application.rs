@@ -161,7 +161,8 @@ pub trait Pins: Send + Sync {
     /// [`PinError`]: not all sources keep them.
     fn pin(&self, joiner: MemberId, lease: Duration) -> Result<Delivered, PinError>;
 
-    /// They need not be kept any more. Whom that does not reach forgets the pin when its lease is over.
+    /// They need not be kept for its joining any more: it is operational, and counts as any member that has not said
+    /// yet what it has, or it has given up. Whom that does not reach forgets the pin when its lease is over.
     fn unpin(&self, joiner: MemberId);
 }
 

@@ -28,8 +28,8 @@ struct State {
     /// Messages before the first one that is kept.
     dropped: u64,
     kept: VecDeque<Write>,
-    /// What each follower has, by its number.
-    delivered: BTreeMap<usize, u64>,
+    /// What each member that counts has.
+    delivered: BTreeMap<MemberId, u64>,
     /// Until when, and all behind which message, somebody needs.
     pins: BTreeMap<MemberId, (u64, Instant)>,
     is_closed: bool,
@@ -58,15 +58,21 @@ impl Channel {
 
     /// Whoever follows gets the messages from `next` on, `most` at most, once there is one; `None` once there will be
     /// none. `delivered`: what it has, if it counts.
+    ///
+    /// # Errors
+    /// If what comes next for who counts was dropped.
     pub(super) fn receive(
         &self,
-        follower: usize,
+        follower: MemberId,
         delivered: Option<u64>,
         next: u64,
         most: usize,
-    ) -> Option<(u64, Vec<Write>)> {
+    ) -> Result<Option<(u64, Vec<Write>)>, String> {
         let mut state = self.lock();
         if let Some(delivered) = delivered {
+            if delivered < state.dropped {
+                return Err(format!("{} messages were dropped, {delivered} delivered", state.dropped));
+            }
             state.delivered.insert(follower, delivered);
             state.collect();
         }
@@ -75,10 +81,10 @@ impl Channel {
             let first = next.max(state.dropped + 1);
             let at = (first - state.dropped - 1) as usize;
             if at < state.kept.len() {
-                return Some((first, state.kept.range(at..).take(most).cloned().collect()));
+                return Ok(Some((first, state.kept.range(at..).take(most).cloned().collect())));
             }
             if state.is_closed {
-                return None;
+                return Ok(None);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -117,7 +123,34 @@ impl Pins for Channel {
         Ok(sources)
     }
 
+    /// A member from now on, it counts: as having what lay before its pin until it says more.
     fn unpin(&self, joiner: MemberId) {
-        self.lock().pins.remove(&joiner);
+        let mut state = self.lock();
+        if let Some((behind, _)) = state.pins.remove(&joiner) {
+            state.delivered.entry(joiner).or_insert(behind);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMBER: MemberId = MemberId([1; 16]);
+    const JOINER: MemberId = MemberId([4; 16]);
+
+    #[test]
+    fn what_a_joiner_has_pinned_is_kept_until_it_has_said_what_it_has() {
+        let channel = Channel::default();
+        let send = || channel.send(Write { key: 0, value: [0].into() });
+        send();
+        let sources = channel.pin(JOINER, Duration::from_hours(1)).unwrap();
+        assert_eq!(sources.entry(ORDER).unwrap().delivered(), SequenceNumber(0));
+        channel.unpin(JOINER);
+        send();
+        let first =
+            |follower, delivered| channel.receive(follower, Some(delivered), 1, 9).unwrap().unwrap().0;
+        assert_eq!(first(MEMBER, 2 - 1), 1, "the joiner has said nothing yet");
+        assert_eq!(first(JOINER, 1), 2);
     }
 }

@@ -18,7 +18,7 @@ const TURN: usize = 64;
 pub(super) struct Host {
     pub(super) member: Arc<Member>,
     pub(super) map: Arc<Map>,
-    follower: JoinHandle<()>,
+    follower: JoinHandle<Result<(), Error>>,
 }
 
 impl Host {
@@ -49,26 +49,26 @@ impl Host {
         let (for_thread, engine, from) = (Arc::clone(&member), Arc::clone(&map), Arc::clone(channel));
         let follower = thread::Builder::new()
             .name(format!("member {number}"))
-            .spawn(move || follow(usize::from(number), &for_thread, &engine, &from))
+            .spawn(move || follow(MemberId([number; 16]), &for_thread, &engine, &from))
             .map_err(|error| Error::new(ErrorKind::Other, "a thread can't be started").with_cause(error))?;
         Ok(Self { member, map, follower })
     }
 
     /// Waits until it has delivered all that the channel had; the channel is closed.
-    pub(super) fn finish(self) -> State {
-        // A panic in it was reported when it happened.
-        let _ = self.follower.join();
+    pub(super) fn finish(self) -> Result<State, Error> {
+        let followed = self.follower.join().unwrap_or_else(|_| Err(broken("a follower panicked")));
         drop(self.member);
-        self.map.lock().clone()
+        followed.map(|()| self.map.lock().clone())
     }
 }
 
 /// Brings the channel's messages to a member, in their order.
-fn follow(number: usize, member: &Member, map: &Map, channel: &Channel) {
+fn follow(id: MemberId, member: &Member, map: &Map, channel: &Channel) -> Result<(), Error> {
     let mut next = 1;
     loop {
         let delivered = member.is_operational().then(|| map.lock().delivered());
-        let Some((first, writes)) = channel.receive(number, delivered, next, TURN) else { return };
+        let received = channel.receive(id, delivered, next, TURN).map_err(|error| broken(&error))?;
+        let Some((first, writes)) = received else { return Ok(()) };
         next = first;
         let rung = map.rung();
         let mut ready = Vec::with_capacity(writes.len());
@@ -77,32 +77,29 @@ fn follow(number: usize, member: &Member, map: &Map, channel: &Channel) {
         for write in &writes {
             let (sequence, len) = (SequenceNumber(next), write.value.len() as u32);
             let message = Message { sender: ORDER, sequence, len, handle: Handle(next) };
-            match turn.handle_message(&message, Effect::Write, Map::LOG_BYTES) {
-                Ok(Verdict::Deliver) => ready.push((next, write)),
-                Ok(Verdict::Drop) => {}
-                Ok(Verdict::SendAgain { from }) => {
+            match turn.handle_message(&message, Effect::Write, Map::LOG_BYTES)? {
+                Verdict::Deliver => ready.push((next, write)),
+                Verdict::Drop => {}
+                Verdict::SendAgain { from } => {
                     next = from.0;
                     break;
                 }
-                Ok(Verdict::Hold) => {
+                Verdict::Hold => {
                     is_held = true;
                     break;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "a message can't be delivered");
-                    return;
                 }
             }
             next += 1;
         }
-        if let Err(error) = map.deliver(&ready) {
-            tracing::error!(%error, "a message can't be carried out");
-            return;
-        }
+        map.deliver(&ready).map_err(|error| broken(&format!("a message can't be carried out: {error}")))?;
         drop(turn);
         map.ring(0);
         if is_held {
             map.wait_until(|now| now != rung);
         }
     }
+}
+
+fn broken(what: &str) -> Error {
+    Error::new(ErrorKind::Other, what)
 }

@@ -62,7 +62,7 @@ pub(super) fn run(args: &Demo, size: u64, output: &Output) -> Result<(), Error> 
     let (joiner, state, took, stops) = done?;
     hosts.push(joiner);
     let writes = channel.last();
-    let states: Vec<State> = hosts.into_iter().map(Host::finish).collect();
+    let states: Vec<State> = hosts.into_iter().map(Host::finish).collect::<Result<_, _>>()?;
     let latencies = pen.latencies().map(|latencies| report::latencies(&latencies, output));
     let checksum = identical(&states)?;
     output.result(&format!(
