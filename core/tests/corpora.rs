@@ -7,6 +7,7 @@ use longhaul_fuzz::TARGETS;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus");
 const GOLDEN: &str = include_str!("golden/frames.txt");
+const CONTROL: &str = include_str!("golden/transfer-frames.txt");
 const HEADER_LEN: usize = 32;
 /// All corpora together, in bytes: they are checked in.
 const CORPUS_MAX: u64 = 300 << 10;
@@ -44,18 +45,22 @@ fn every_corpus_has_a_target_and_all_are_small() {
 /// The decoders begin with one frame of every kind and shape.
 #[test]
 fn the_golden_frames_are_in_the_corpora() {
-    for line in GOLDEN.lines() {
-        let (name, hex) = line.split_once(' ').unwrap();
-        let frame: Vec<u8> = hex
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-            .collect();
+    for (name, frame) in GOLDEN.lines().map(named) {
         let (header, body) = frame.split_at(HEADER_LEN);
         let bodies = [&[header[3] - 1, 2, header[5], 7, 0, 0], body].concat();
         seed("bodies", name, &bodies);
         seed("frames", name, &[&[1], &frame[..]].concat());
     }
+    for (name, frame) in CONTROL.lines().map(named) {
+        seed("control", name, &[&[1], &frame[..]].concat());
+    }
+}
+
+/// A line's name, and its bytes.
+fn named(line: &str) -> (&str, Vec<u8>) {
+    let (name, hex) = line.split_once(' ').unwrap();
+    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    (name, hex.as_bytes().chunks(2).map(byte).collect())
 }
 
 fn seed(target: &str, name: &str, bytes: &[u8]) {

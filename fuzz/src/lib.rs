@@ -13,12 +13,16 @@
 //! | [`names`] | a name | exactly what is relative, plain and short is one, as the standard library's paths see it; it is shown in printable characters that tell names apart |
 //! | [`session`] | what happens to one session: frames of any peer, answers of an honest driver | no panic; all invariants after every step; what is sent parses; a drain ends; every wait has a deadline; what failed stays failed |
 //! | [`pair`] | what an adversary does between two honest sessions | the same on both sides; what is published is the provider's state; every session ends; networks alone keep no state from arriving |
+//! | [`control`] | a header of a transfer's control frame, and a body | as `frames`; and a frame has one form |
+//! | [`live`] | what happens to one machine of a live transfer: frames of any peer, answers of an honest driver | no panic; all invariants after every step; nothing is delivered twice or at a latch; only what was committed is served; what nobody asks for is released |
 //!
 //! Payloads are units instead of bytes ([`pair`], [`session`]): the core never sees one.
 
 pub mod bodies;
 mod bytes;
+pub mod control;
 pub mod frames;
+pub mod live;
 mod member;
 pub mod names;
 pub mod pair;
@@ -35,4 +39,6 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("names", names::check),
     ("session", session::check),
     ("pair", pair::check),
+    ("control", control::check),
+    ("live", live::check),
 ];

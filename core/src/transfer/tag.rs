@@ -36,13 +36,14 @@ impl LogPoint {
     }
 
     /// Whether it can lie in the log from `from` to `to`, by its records and by its bytes: what a peer says may be in
-    /// order by the one alone.
+    /// order by the one alone. Behind equally many records lie equally many bytes.
     #[must_use]
     pub const fn is_between(self, from: Self, to: Self) -> bool {
-        from.records <= self.records
-            && self.records <= to.records
-            && from.bytes <= self.bytes
-            && self.bytes <= to.bytes
+        let behind = from.records < self.records && from.bytes <= self.bytes;
+        let before = self.records < to.records && self.bytes <= to.bytes;
+        let is_from = from.records == self.records && from.bytes == self.bytes;
+        let is_to = self.records == to.records && self.bytes == to.bytes;
+        (behind || is_from) && (before || is_to)
     }
 }
 

@@ -187,6 +187,12 @@ fn a_gap_in_the_log_ends_the_epoch_and_a_record_that_comes_twice_is_left_out() {
     let mut joiner = following();
     log(&mut joiner, 4, 4, ms(3));
     assert_eq!(joiner.handle_record(&record(4, Effect::Write), ms(3)), Take::Apply);
+    assert_eq!(joiner.handle_record(&record(5, Effect::Write), ms(3)), Take::Stop);
+    assert_eq!(joiner.failure(), Some(Failure::Protocol), "one more than was announced");
+
+    let mut joiner = following();
+    log(&mut joiner, 4, 4, ms(3));
+    assert_eq!(joiner.handle_record(&record(4, Effect::Write), ms(3)), Take::Apply);
     last(&mut joiner, 5, 5, 0, ms(3));
     assert_eq!(joiner.failure(), Some(Failure::LogGap { after: 4, next: 5 }), "a log that is one short");
 }

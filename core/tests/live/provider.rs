@@ -4,7 +4,7 @@ use longhaul_core::digest::Digest;
 use longhaul_core::id::{Epoch, TransferId};
 use longhaul_core::message::{Effect, Verdict};
 use longhaul_core::transfer::live::{At, Command, Config, Event, Link, Policy, Role};
-use longhaul_core::transfer::wire::{Frame, Refusal};
+use longhaul_core::transfer::wire::{Frame, Have, Refusal};
 use longhaul_core::transfer::{Decision, LogPoint, Tag};
 
 use crate::{
@@ -111,6 +111,26 @@ fn who_asks_is_told_what_was_recorded_and_an_epoch_that_nobody_knows_is_aborted(
     assert!(!provider.is_latched());
 }
 
+// Catalogue: F70, F73
+#[test]
+fn an_epoch_that_was_asked_for_under_way_is_aborted_and_goes_on_no_more() {
+    let mut provider = provider();
+    staged(&mut provider, 3);
+    provider.handle_frame(Link(5), tag(1), &Frame::Ask, ms(5));
+    assert_eq!(provider.outcome(tag(1)), Some(Decision::Abort));
+    for frame in [Frame::Applied { to: provider.log_end() }, Frame::Request { member: JOINER, have: None }] {
+        provider.handle_frame(LINK, tag(1), &frame, ms(6));
+        assert_eq!(provider.at(TRANSFER), Some(At::Parted), "{frame:?}");
+    }
+    // Given up, nobody remembers it; its outcome stands.
+    provider.handle_timeout(ms(200_000));
+    commands(&mut provider);
+    provider.handle_frame(LINK, tag(1), &Frame::Request { member: JOINER, have: None }, ms(200_001));
+    assert_eq!((provider.at(TRANSFER), provider.outcome(tag(1))), (None, Some(Decision::Abort)));
+    provider.handle_frame(LINK, tag(2), &Frame::Request { member: JOINER, have: None }, ms(200_002));
+    assert_eq!(provider.at(TRANSFER), Some(At::Capturing));
+}
+
 // Catalogue: F74
 #[test]
 fn what_is_in_flight_is_drained_for_half_the_budget_and_then_the_latch_opens_for_a_while() {
@@ -215,6 +235,30 @@ fn a_place_in_the_log_that_has_more_bytes_than_there_are_ends_the_epoch_alone() 
     let made_up = LogPoint { records: from.records + 1, bytes: u64::MAX };
     provider.handle_frame(LINK, tag(1), &Frame::Applied { to: made_up }, ms(6));
     assert_eq!(provider.at(TRANSFER), Some(At::Parted));
+}
+
+// Catalogue: B44
+#[test]
+fn a_made_up_place_to_go_on_from_ends_the_epoch_when_the_log_is_read_from_there() {
+    for wrong in [-1, 1] {
+        let mut provider = provider();
+        staged(&mut provider, 3);
+        let begin = provider.log_end();
+        for number in 4..=7 {
+            assert_eq!(deliver(&mut provider, number, Effect::Write, ms(3)), Verdict::Deliver);
+        }
+        provider.handle_frame(LINK, tag(1), &Frame::Staged, ms(4));
+        let end = provider.log_end();
+        let record_bytes = (end.bytes - begin.bytes) / 4;
+        let bytes = (begin.bytes + record_bytes).checked_add_signed(wrong).unwrap();
+        let point = LogPoint { records: begin.records + 1, bytes };
+        let request = Frame::Request { member: JOINER, have: Some(Have { snapshot: SNAPSHOT, point }) };
+        provider.handle_frame(LINK, tag(2), &request, ms(5));
+        assert_eq!(kinds(&sent(&mut provider, ms(5))), "Begin");
+        let to = LogPoint { records: end.records, bytes: bytes + 3 * record_bytes };
+        provider.handle_log_read(LINK, point, to, PAYLOAD, ms(6));
+        assert_eq!(provider.at(TRANSFER), Some(At::Parted), "{point:?}");
+    }
 }
 
 #[test]

@@ -57,6 +57,9 @@ impl<const MEMBERS: usize, const PROMISES: usize> Joiner<MEMBERS, PROMISES> {
         if record.number > after + 1 {
             return self.broken(Failure::LogGap { after, next: record.number }, now);
         }
+        if record.number > self.announced.records {
+            return self.broken(Failure::Protocol, now);
+        }
         // After a lost connection some come again that were checked, and are not yet durable.
         if record.number > self.checked {
             let last = self.seen.entry(record.sender).map_or(SequenceNumber::NONE, |entry| entry.delivered());

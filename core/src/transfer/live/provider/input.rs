@@ -62,7 +62,8 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         }
     }
 
-    /// Records were read for a connection: all from where it was asked to `to`.
+    /// Records were read for a connection: all from where it was asked to `to`. If that is no place of this log, the one
+    /// that the joiner has made up was none either, and its epoch is over.
     pub fn handle_log_read(
         &mut self,
         link: Link,
@@ -71,10 +72,15 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         payload: Payload,
         now: Instant,
     ) {
-        let reader = |slot: &&mut Slot| slot.link == Some(link) && slot.reads && slot.sent == from;
-        if let Some(slot) = self.slots.iter_mut().flatten().find(reader) {
-            slot.reads = false;
-            slot.sent = to;
+        let fits = from.records < to.records && to.is_between(from, self.end);
+        for n in 0..JOINERS {
+            let reader = |slot: &&mut Slot| slot.link == Some(link) && slot.reads && slot.sent == from;
+            let Some(slot) = self.slots[n].as_mut().filter(reader) else { continue };
+            if !fits {
+                self.part(n, now);
+                continue;
+            }
+            (slot.reads, slot.sent) = (false, to);
             slot.records = Some(Batch { from, to, payload });
         }
         self.settle(now);
@@ -110,6 +116,9 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
             let slot = self.slots[n].as_mut().expect("it has parted");
             (slot.tag, slot.link, slot.progress) = (tag, Some(link), now);
             return self.go_on(n, have, now);
+        }
+        if self.outcomes.recorded(tag).is_some() {
+            return;
         }
         let Some(free) = self.slots.iter().position(Option::is_none) else {
             return self.answer(link, tag, Reply::Refused(Refusal::Busy));
@@ -171,16 +180,21 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         self.decide_epoch(n, if stands { Decision::Commit } else { Decision::Abort }, now);
     }
 
-    /// Whoever asks has not been told: what has no outcome yet gets one now.
+    /// Whoever asks has not been told: what has no outcome yet gets one now, and goes on no more.
     fn ask(&mut self, link: Link, tag: Tag, now: Instant) {
         let asked = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.tag == tag);
-        if let Some(n) = self.slots.iter().position(asked)
-            && self.slots[n].as_ref().is_some_and(|slot| slot.at == At::Deciding)
-        {
-            self.decide_epoch(n, Decision::Abort, now);
+        let under_way = self.slots.iter().position(asked).filter(|_| self.outcomes.recorded(tag).is_none());
+        if let Some(n) = under_way {
+            match self.slots[n].as_ref().expect("it was found").at {
+                At::Deciding => self.decide_epoch(n, Decision::Abort, now),
+                At::Parted => self.outcomes.record(tag, Decision::Abort),
+                _ => {
+                    self.outcomes.record(tag, Decision::Abort);
+                    self.part(n, now);
+                }
+            }
         }
         let decision = self.outcomes.recorded(tag).unwrap_or(Decision::Abort);
-        self.outcomes.record(tag, decision);
         self.answer(link, tag, Reply::Outcome(decision));
     }
 

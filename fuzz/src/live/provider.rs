@@ -1,0 +1,167 @@
+//! The provider's machine.
+
+use std::collections::VecDeque;
+
+use longhaul_core::digest::{Digest, Entry};
+use longhaul_core::message::Verdict;
+use longhaul_core::time::Instant;
+use longhaul_core::transfer::live::{At, Command, Link, Provider, Role};
+use longhaul_core::transfer::wire::{FRAME_MAX, Frame, HEADER_LEN, Header};
+use longhaul_core::transfer::{LogPoint, digest_sum};
+
+use super::{MEMBERS, SNAPSHOTS, TRANSFERS, config, effect, frames, message, tag, time};
+use crate::bytes::Choices;
+
+const LINKS: usize = 4;
+/// Bytes of a record.
+const RECORD: u32 = 10;
+
+struct Lone {
+    machine: Provider<8, 2>,
+    now: Instant,
+    /// Commands that are to be answered.
+    open: VecDeque<Command>,
+    sent: [u64; 4],
+    in_flight: u32,
+}
+
+pub(super) fn run(choices: &mut Choices<'_>) {
+    let role = choices.pick(&[Role::Provider, Role::Provider, Role::NonParticipant, Role::Joining]);
+    let config = config(choices);
+    let machine = Provider::new(config, role, Digest::new(), []).expect("its needs are met");
+    let mut lone = Lone { machine, now: Instant::ZERO, open: VecDeque::new(), sent: [0; 4], in_flight: 0 };
+    while !choices.is_empty() {
+        lone.step(choices);
+        lone.drain();
+    }
+    lone.ends();
+}
+
+impl Lone {
+    fn step(&mut self, choices: &mut Choices<'_>) {
+        let now = self.now;
+        match choices.below(16) {
+            0..=4 => {
+                let (link, tag) = (Link(choices.below(LINKS) as u32), tag(choices));
+                let sum = digest_sum(self.machine.delivered());
+                if let Some(frame) = frames::any(choices, sum) {
+                    self.machine.handle_frame(link, tag, &frame, now);
+                }
+            }
+            5..=7 => self.message(choices),
+            8..=10 => self.answer(choices),
+            11 => self.machine.handle_link_lost(Link(choices.below(LINKS) as u32), now),
+            12 => {
+                let admitted = self.machine.handle_request(now) == Verdict::Deliver;
+                self.in_flight += u32::from(admitted);
+            }
+            13 if self.in_flight > 0 => {
+                self.in_flight -= 1;
+                self.machine.handle_request_done(now);
+            }
+            14 => {
+                let role = choices.pick(&[Role::Provider, Role::NonParticipant]);
+                if self.machine.role() != Role::Joining || choices.yes() {
+                    self.machine.set_role(role, now);
+                }
+            }
+            _ => {
+                self.now = now.after(time(choices));
+                self.machine.handle_timeout(self.now);
+            }
+        }
+    }
+
+    fn message(&mut self, choices: &mut Choices<'_>) {
+        let mut sent = self.sent;
+        let message = message(choices, &mut sent);
+        let before = self.machine.delivered().clone();
+        let decides = TRANSFERS.iter().any(|transfer| self.machine.at(*transfer) == Some(At::Deciding));
+        let verdict = self.machine.handle_message(&message, effect(choices), RECORD, self.now);
+        let verdict = verdict.expect("there is room for four members");
+        let delivered = self.machine.delivered();
+        if verdict == Verdict::Deliver {
+            assert!(!decides, "nothing is delivered while an epoch is undecided");
+            assert!(!before.contains(message.sender, message.sequence), "a message is delivered once");
+            assert!(delivered.contains(message.sender, message.sequence), "what is delivered is counted");
+            self.sent = sent;
+        } else {
+            assert!(*delivered == before, "what is not delivered is not counted");
+        }
+    }
+
+    /// Answers the oldest command that waits for one.
+    fn answer(&mut self, choices: &mut Choices<'_>) {
+        let now = self.now;
+        match self.open.pop_front() {
+            Some(Command::Capture) if choices.below(8) == 7 => self.machine.handle_capture_failed(now),
+            Some(Command::Capture) => {
+                let mut digest = self.machine.delivered().clone();
+                if choices.below(8) == 7 {
+                    let entry = Entry::fresh(MEMBERS[1]);
+                    digest.retain(|_| false);
+                    digest.insert(entry).expect("there is room for one");
+                }
+                self.machine.handle_captured(choices.pick(&SNAPSHOTS), &digest, now);
+            }
+            Some(Command::ReadLog { link, from, max_bytes }) => {
+                let end = self.machine.log_end();
+                assert!(from.records < end.records, "there is something to read");
+                let most = u64::from(max_bytes / RECORD).max(1).min(end.records - from.records);
+                let records = choices.below(most.min(200) as usize) as u64 + 1;
+                let bytes = from.bytes + records * u64::from(RECORD);
+                let to = LogPoint { records: from.records + records, bytes };
+                self.machine.handle_log_read(link, from, to, frames::payload(choices), now);
+            }
+            Some(Command::ReadPending { link }) => {
+                self.machine.handle_pending_read(link, frames::payload(choices), now);
+            }
+            Some(Command::Give { transfer, .. }) => self.machine.handle_bulk_progress(transfer, now),
+            _ => {}
+        }
+    }
+
+    /// Takes what the machine says; all of it parses.
+    fn drain(&mut self) {
+        while let Some(command) = self.machine.poll_command() {
+            match command {
+                Command::Capture
+                | Command::ReadLog { .. }
+                | Command::ReadPending { .. }
+                | Command::Give { .. } => {
+                    self.open.push_back(command);
+                }
+                _ => {}
+            }
+        }
+        let mut out = [0; FRAME_MAX];
+        while let Some(transmit) = self.machine.poll_transmit(&mut out, self.now) {
+            let (head, body) =
+                out[..transmit.len].split_first_chunk::<HEADER_LEN>().expect("it has a header");
+            let header = Header::parse(head).expect("what is sent is a header");
+            let frame = Frame::parse(&header, body).expect("what is sent is a frame");
+            assert_eq!(frame.payload().is_some(), transmit.payload.is_some(), "a payload is announced");
+            while let Some(command) = self.machine.poll_command() {
+                self.open.push_back(command);
+            }
+        }
+        while self.machine.poll_event().is_some() {}
+        self.machine.invariants();
+    }
+
+    /// Whatever has happened: when nobody says anything any more, all is released within a bound.
+    fn ends(&mut self) {
+        for link in 0..LINKS as u32 {
+            self.machine.handle_link_lost(Link(link), self.now);
+            self.drain();
+        }
+        for _ in 0..64 {
+            let Some(deadline) = self.machine.poll_timeout() else { break };
+            self.now = self.now.max(deadline);
+            self.machine.handle_timeout(self.now);
+            self.drain();
+        }
+        assert!(self.machine.is_idle(), "what nobody asks for is kept");
+        assert!(!self.machine.is_latched(), "a latch opens by itself");
+    }
+}
