@@ -15,13 +15,16 @@
 //! | [`pair`] | what an adversary does between two honest sessions | the same on both sides; what is published is the provider's state; every session ends; networks alone keep no state from arriving |
 //! | [`control`] | a header of a transfer's control frame, and a body | as `frames`; and a frame has one form |
 //! | [`live`] | what happens to one machine of a live transfer: frames of any peer, answers of an honest driver | no panic; all invariants after every step; nothing is delivered twice or at a latch; only what was committed is served; what nobody asks for is released |
+//! | [`fetch`] | the same to one machine of the four other protocols | as `live`; and only whoever holds the queue's place delivers |
 //!
 //! Payloads are units instead of bytes ([`pair`], [`session`]): the core never sees one.
 
 pub mod bodies;
 mod bytes;
 pub mod control;
+pub mod fetch;
 pub mod frames;
+mod group;
 pub mod live;
 mod member;
 pub mod names;
@@ -41,4 +44,5 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("pair", pair::check),
     ("control", control::check),
     ("live", live::check),
+    ("fetch", fetch::check),
 ];

@@ -127,8 +127,13 @@ fn an_epoch_that_was_asked_for_under_way_is_aborted_and_goes_on_no_more() {
     commands(&mut provider);
     provider.handle_frame(LINK, tag(1), &Frame::Request { member: JOINER, have: None }, ms(200_001));
     assert_eq!((provider.at(TRANSFER), provider.outcome(tag(1))), (None, Some(Decision::Abort)));
-    provider.handle_frame(LINK, tag(2), &Frame::Request { member: JOINER, have: None }, ms(200_002));
-    assert_eq!(provider.at(TRANSFER), Some(At::Capturing));
+    for (epoch, takes_the_place) in [(0, false), (1, false), (2, true)] {
+        let request = Frame::Request { member: JOINER, have: None };
+        provider.handle_frame(Link(epoch as u32), tag(epoch), &request, ms(200_002));
+        assert_eq!(provider.at(TRANSFER), Some(At::Capturing));
+        let closed = commands(&mut provider).contains(&Command::Close { link: Link(0) });
+        assert_eq!(closed, takes_the_place, "epoch {epoch}");
+    }
 }
 
 // Catalogue: F74

@@ -6,8 +6,9 @@ use longhaul_core::time::Instant;
 use longhaul_core::transfer::live::{Joiner, JoinerCommand, Record, State, Take};
 use longhaul_core::transfer::wire::{FRAME_MAX, Frame, HEADER_LEN, Header};
 
-use super::{MEMBERS, TRANSFERS, config, effect, frames, message, tag, time, transaction};
+use super::config;
 use crate::bytes::Choices;
+use crate::group::{MEMBERS, TRANSFERS, effect, frames, message, tag, time, transaction};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Link {

@@ -9,8 +9,9 @@ use longhaul_core::transfer::live::{At, Command, Link, Provider, Role};
 use longhaul_core::transfer::wire::{FRAME_MAX, Frame, HEADER_LEN, Header};
 use longhaul_core::transfer::{LogPoint, digest_sum};
 
-use super::{MEMBERS, SNAPSHOTS, TRANSFERS, config, effect, frames, message, tag, time};
+use super::config;
 use crate::bytes::Choices;
+use crate::group::{MEMBERS, SNAPSHOTS, TRANSFERS, effect, frames, message, tag, time};
 
 const LINKS: usize = 4;
 /// Bytes of a record.

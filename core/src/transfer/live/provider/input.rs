@@ -99,6 +99,9 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         if let Some(refusal) = self.refusal(tag, member) {
             return self.answer(link, tag, Reply::Refused(refusal));
         }
+        if self.outcomes.recorded(tag).is_some() {
+            return;
+        }
         let known = self
             .slots
             .iter()
@@ -116,9 +119,6 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
             let slot = self.slots[n].as_mut().expect("it has parted");
             (slot.tag, slot.link, slot.progress) = (tag, Some(link), now);
             return self.go_on(n, have, now);
-        }
-        if self.outcomes.recorded(tag).is_some() {
-            return;
         }
         let Some(free) = self.slots.iter().position(Option::is_none) else {
             return self.answer(link, tag, Reply::Refused(Refusal::Busy));

@@ -29,13 +29,13 @@ const REFUSALS: [Refusal; 10] = [
 ];
 
 /// A place in a log of records that have ten bytes each; or one that can't be.
-pub(super) fn point(choices: &mut Choices<'_>) -> LogPoint {
+pub(crate) fn point(choices: &mut Choices<'_>) -> LogPoint {
     let records = choices.pick(&[0, 1, 2, 3, 4, 6, 10, u64::MAX]);
     let bytes = records.saturating_mul(choices.pick(&[10, 10, 10, 0, u64::MAX]));
     LogPoint { records, bytes }
 }
 
-pub(super) fn payload(choices: &mut Choices<'_>) -> Payload {
+pub(crate) fn payload(choices: &mut Choices<'_>) -> Payload {
     Payload { len: choices.pick(&[10, 10, 0, 700]), crc: choices.pick(&[5, 5, 6]) }
 }
 
@@ -48,7 +48,7 @@ fn snapshot(choices: &mut Choices<'_>) -> SnapshotId {
 }
 
 /// A frame of any kind that travels; roots and sums of digests are `sum`, or another one.
-pub(super) fn any(choices: &mut Choices<'_>, sum: [u8; 32]) -> Option<Frame<'static>> {
+pub(crate) fn any(choices: &mut Choices<'_>, sum: [u8; 32]) -> Option<Frame<'static>> {
     let frame = built(choices, sum);
     let mut out = [0; FRAME_MAX];
     let len = frame.emit(Tag::default(), &mut out).expect("it takes any frame");
