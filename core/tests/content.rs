@@ -11,7 +11,7 @@ use longhaul_core::session::{Command, Misbehaviour, ReadPiece, Receive, SessionE
 use longhaul_core::wire::{
     Complete, End, FRAME_MAX, Failed, Frame, Grades, HEADER_LEN, Header, Kind, Refused, TASKS,
 };
-use sides::{Machine, STALL, T, at, config, drain, file, init, joiner, provider, request, sent};
+use sides::{Machine, STALL, T, at, config, drain, file, init, joiner, joiner_with, provider, request, sent};
 
 const CHUNK: u32 = 512 << 10;
 const RUN: u64 = 16 << 20;
@@ -70,6 +70,24 @@ fn content_travels_on_the_lanes_that_carry_it() {
     let hole = Frame::Hole { id: ItemId(0), attempt: 0, offset: 0, len: 10, run_end: false };
     machine.handle_frame(Lane(0), T, &hole, at(3));
     assert_eq!(machine.failure(), Some(SessionError::Misbehaved(Misbehaviour::WrongLane(Kind::Hole))));
+}
+
+// Catalogue: B8
+#[test]
+fn content_without_a_checksum_comes_only_where_none_was_agreed() {
+    for integrity in [Integrity::None, Integrity::Crc32c, Integrity::Blake3] {
+        let mut machine = joiner_with(1, true, integrity);
+        open(&mut machine, &[file(1 << 30)]);
+        let unchecked =
+            Frame::Data { id: ItemId(0), attempt: 0, offset: 0, len: CHUNK, run_end: false, crc: None };
+        machine.handle_frame(Lane(1), T, &unchecked, at(3));
+        if integrity == Integrity::None {
+            assert!(machine.handle_payload(Lane(1), CHUNK, None), "{:?}", machine.failure());
+        } else {
+            let missing = SessionError::Misbehaved(Misbehaviour::Checksum(ItemId(0)));
+            assert_eq!(machine.failure(), Some(missing), "{integrity:?}");
+        }
+    }
 }
 
 // Catalogue: B14

@@ -86,6 +86,15 @@ impl RunHasher {
         }
     }
 
+    /// Takes the run's next `len` bytes, which nobody has seen.
+    ///
+    /// # Panics
+    /// If there is an integrity to be kept, and as [`RunHasher::update`].
+    pub fn update_unseen(&mut self, len: u64) {
+        assert!(matches!(self.state, State::None), "what is checked is seen");
+        self.grow(len);
+    }
+
     /// Takes `len` zero bytes: a hole.
     ///
     /// # Panics

@@ -165,11 +165,17 @@ pub(crate) fn joiner(items: u64) -> Machine {
 
 /// The same; it holds something of an earlier run unless it is `fresh`.
 pub(crate) fn joiner_of(items: u64, fresh: bool) -> Machine {
-    let mut machine = Machine::dial(Config { fresh, ..config(Side::Joiner, 2) }, Instant::ZERO);
+    joiner_with(items, fresh, Integrity::Crc32c)
+}
+
+/// The same, which demands this integrity.
+pub(crate) fn joiner_with(items: u64, fresh: bool, integrity: Integrity) -> Machine {
+    let config = Config { fresh, integrity, ..config(Side::Joiner, 2) };
+    let mut machine = Machine::dial(config, Instant::ZERO);
     machine.handle_frame(Lane(0), T, &Frame::Welcome(welcome()), at(1));
     assert_eq!(sent(&mut machine, 0), ["Init", "Prepare"]);
     assert_eq!(drain(&mut machine), [Command::Request { task: T }]);
-    machine.handle_frame(Lane(0), T, &Frame::Task(task(items)), at(1));
+    machine.handle_frame(Lane(0), T, &Frame::Task(Task { integrity, ..task(items) }), at(1));
     assert_eq!(drain(&mut machine), [Command::Begin { task: T }]);
     machine.handle_begun(T, at(2));
     assert_eq!(drain(&mut machine), [Command::Dial { lane: Lane(1) }, Command::Dial { lane: Lane(2) }]);
