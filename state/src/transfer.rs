@@ -61,6 +61,11 @@ pub enum DataPath {
     Direct,
     /// Through the page cache.
     Buffered,
+    /// Between page cache and socket by splice(2), without coming to this process's memory: for transfers without
+    /// checksums alone, and on Linux. What is sent must not be written to before it has landed.
+    Splice,
+    /// The same by the ring's own operation.
+    RingSplice,
 }
 
 impl DataPath {
@@ -71,7 +76,15 @@ impl DataPath {
             Self::Auto => "auto",
             Self::Direct => "direct",
             Self::Buffered => "buffered",
+            Self::Splice => "splice",
+            Self::RingSplice => "ring-splice",
         }
+    }
+
+    /// Whether bytes are to move that nobody sees.
+    #[must_use]
+    pub const fn is_spliced(self) -> bool {
+        matches!(self, Self::Splice | Self::RingSplice)
     }
 }
 

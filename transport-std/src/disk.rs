@@ -1,13 +1,16 @@
-//! A lane's disk thread: writes chunks into files at their own offsets, past the page cache where that goes.
+//! A lane's disk thread: writes chunks into files at their own offsets, past the page cache where that goes, or out of
+//! pipes.
 
 use std::fs::File;
 use std::io;
 
-use longhaul_transport::{DirectFiles, Receiver, WriteOp};
+use longhaul_transport::{DirectFiles, Pipes, Receiver, WriteOp};
 
-pub(crate) fn run(ops: &Receiver<WriteOp>, mut files: DirectFiles) {
-    while let Some(op) = ops.recv() {
-        let written = write(&mut files, &op);
+use crate::splice;
+
+pub(crate) fn run(ops: &Receiver<WriteOp>, mut files: DirectFiles, pipes: &Pipes) {
+    while let Some(mut op) = ops.recv() {
+        let written = write(&mut files, &op).and_then(|()| splice::write_rest(&mut op, pipes));
         op.done(written);
     }
 }
@@ -25,12 +28,12 @@ fn write(files: &mut DirectFiles, op: &WriteOp) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
 }
 
 #[cfg(windows)]
-fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+pub(crate) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
         if written == 0 {

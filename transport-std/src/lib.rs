@@ -12,6 +12,7 @@
 
 mod disk;
 mod lane;
+mod splice;
 
 use std::io;
 use std::net::ToSocketAddrs;
@@ -41,7 +42,8 @@ impl Engine for Blocking {
 
     fn start_writes(&self, lane: Lane, ops: Receiver<WriteOp>, helpers: &Helpers) {
         let files = DirectFiles::new(helpers.data_path());
-        helpers.threads().spawn(format!("longhaul-disk-{}", lane.0), move || disk::run(&ops, files));
+        let pipes = helpers.pipes().unwrap_or_default();
+        helpers.threads().spawn(format!("longhaul-disk-{}", lane.0), move || disk::run(&ops, files, &pipes));
     }
 }
 

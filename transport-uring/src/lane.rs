@@ -11,6 +11,7 @@ use longhaul_transport::{Burst, Cutter, LaneSetup, Receiver, Reporter, Running, 
 
 use crate::local::{Local, buffer};
 use crate::op::{self, Sending};
+use crate::splice;
 
 pub(crate) fn start(local: &Rc<Local>, lane: LaneSetup, [receiving, sending]: [Running; 2]) {
     let LaneSetup { reporter, connection, cutter, share, bursts, .. } = lane;
@@ -64,6 +65,11 @@ impl Incoming {
                     None => return Ended::Stopped,
                 },
                 Ok(Step::Frames(buffer, frames)) => self.reporter.frames(buffer, frames),
+                Ok(Step::Splice(coming)) => {
+                    if let Err(error) = splice::receive(&self.socket, coming, &self.reporter).await {
+                        return Ended::Io(error);
+                    }
+                }
                 Ok(Step::Read(window)) => {
                     let index = self.local.registered.index(&window.buffer);
                     let (result, buffer) =
@@ -121,7 +127,14 @@ async fn send(socket: Arc<TcpStream>, bursts: Receiver<Burst>, reporter: Reporte
                 Err(error) => return reporter.ended(Some(error)),
             }
         }
-        reporter.sent(sending.take_burst(), told);
+        let mut burst = sending.take_burst();
+        if let Some(chunk) = burst.take_piped() {
+            match splice::send(&socket, chunk, &reporter).await {
+                Ok(some) => told += some,
+                Err(error) => return reporter.ended(Some(error)),
+            }
+        }
+        reporter.sent(burst, told);
         spent = Some(sending);
     }
     reporter.finished();

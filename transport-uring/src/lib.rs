@@ -23,7 +23,9 @@ mod probe;
 mod reads;
 mod registered;
 mod ring;
+mod splice;
 mod writes;
 
 pub use probe::{Features, FileSystem, Unavailable, features, file_system, locked_memory};
 pub use ring::Ring;
+pub use splice::splices;

@@ -13,13 +13,16 @@ use std::sync::Arc;
 
 use io_uring::{cqueue, opcode, squeue, types};
 use longhaul_state::pool::{Buffer, Pool, Region};
-use longhaul_transport::{Burst, WriteOp};
+use longhaul_transport::{Burst, Chunk, Coming, Pipe, WriteOp};
 use nix::libc::{self, iovec, msghdr};
 use tokio_uring::buf::{IoBuf, IoBufMut};
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
 /// Pieces of memory that one operation sends (`IOV_MAX`).
 const PIECES: usize = 1024;
+
+/// The offset of what has none: a pipe or a socket.
+const WHEREVER: i64 = -1;
 
 /// Takes what an operation owned back when it has completed.
 struct Completed<D>(PhantomData<D>);
@@ -102,6 +105,63 @@ pub(crate) async fn write(
     // that are on their way. The operation owns the chunk and the file.
     let (result, (chunk, _file)) = unsafe { submit(entry, (chunk, file)) }.await;
     (result, chunk)
+}
+
+/// Takes what the socket has into the open pipe of a chunk that comes.
+pub(crate) async fn splice_from_socket(
+    socket: &Arc<TcpStream>,
+    mut coming: Coming,
+) -> (io::Result<usize>, Coming) {
+    let missing = coming.missing() as u32;
+    let entry = match coming.open_pipe() {
+        Ok(pipe) => {
+            let (from, to) = (types::Fd(socket.as_raw_fd()), types::Fd(pipe.input().as_raw_fd()));
+            // Of the flag only the pipe takes notice: the socket is waited for.
+            opcode::Splice::new(from, WHEREVER, to, WHEREVER, missing).flags(libc::SPLICE_F_NONBLOCK).build()
+        }
+        Err(error) => return (Err(error), coming),
+    };
+    // SAFETY: it names no memory; the operation owns the chunk with its pipes, and the socket.
+    let (result, (coming, _socket)) = unsafe { submit(entry, (coming, Arc::clone(socket))) }.await;
+    (result, coming)
+}
+
+/// Takes the file's bytes from `offset` on into the pipe, `most` at most.
+pub(crate) async fn splice_from_file(
+    file: &Arc<File>,
+    offset: u64,
+    most: usize,
+    pipe: Pipe,
+) -> (io::Result<usize>, Pipe) {
+    let (from, to) = (types::Fd(file.as_raw_fd()), types::Fd(pipe.input().as_raw_fd()));
+    let entry = opcode::Splice::new(from, offset.cast_signed(), to, WHEREVER, most as u32);
+    let entry = entry.flags(libc::SPLICE_F_NONBLOCK).build();
+    // SAFETY: as in `splice_from_socket`, with a file.
+    let (result, (pipe, _file)) = unsafe { submit(entry, (pipe, Arc::clone(file))) }.await;
+    (result, pipe)
+}
+
+/// Gives the socket what it takes of a chunk's first pipe.
+pub(crate) async fn splice_to_socket(
+    socket: &Arc<TcpStream>,
+    mut chunk: Chunk,
+) -> (io::Result<usize>, Chunk) {
+    let Some(pipe) = chunk.first_pipe() else { return (Ok(0), chunk) };
+    let (from, to) = (types::Fd(pipe.output().as_raw_fd()), types::Fd(socket.as_raw_fd()));
+    let entry = opcode::Splice::new(from, WHEREVER, to, WHEREVER, pipe.held() as u32).build();
+    // SAFETY: as in `splice_from_socket`.
+    let (result, (chunk, _socket)) = unsafe { submit(entry, (chunk, Arc::clone(socket))) }.await;
+    (result, chunk)
+}
+
+/// Writes what it takes of a chunk's first pipe into its file at `offset`.
+pub(crate) async fn splice_to_file(mut write: WriteOp, offset: u64) -> (io::Result<usize>, WriteOp) {
+    let to = types::Fd(write.file().as_raw_fd());
+    let Some(pipe) = write.chunk().first_pipe() else { return (Ok(0), write) };
+    let from = types::Fd(pipe.output().as_raw_fd());
+    let entry = opcode::Splice::new(from, WHEREVER, to, offset.cast_signed(), pipe.held() as u32).build();
+    // SAFETY: it names no memory; the operation owns the chunk with its pipes, and the file.
+    unsafe { submit(entry, write) }.await
 }
 
 /// A burst on its way, and the pieces of it that are left to send.

@@ -13,12 +13,15 @@ use std::sync::Arc;
 
 use longhaul_core::id::Lane;
 use longhaul_state::pool::Buffer;
-use longhaul_transport::{Helpers, Opened, Read, ReadOp, Reader, Receiver, Running, Sender, channel};
+use longhaul_transport::{
+    Helpers, Opened, Pipe, Pipes, Read, ReadOp, Reader, Receiver, Running, Sender, channel, refuses,
+};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::cold::past_the_cache;
 use crate::local::{Local, buffer};
 use crate::op;
+use crate::splice;
 
 /// Bytes that offsets and lengths of a direct read are multiples of, on any disk.
 const PAGE: usize = 4096;
@@ -26,7 +29,13 @@ const PAGE: usize = 4096;
 /// A read that was begun, and where its result comes.
 struct UnderWay {
     read: Read,
-    result: Receiver<(Buffer, io::Result<usize>)>,
+    result: Receiver<Got>,
+}
+
+/// What became of a read: so many bytes at the start of the buffer, or all that there are in a pipe.
+enum Got {
+    Read(Buffer, io::Result<usize>),
+    Spliced(Buffer, Pipe),
 }
 
 /// A file to be read.
@@ -88,7 +97,7 @@ impl Submit {
                     self.begun.send(Next::Close(Arc::clone(close.content())));
                     self.blocking(ReadOp::Close(close));
                 }
-                other @ ReadOp::Open(..) => self.blocking(other),
+                other @ (ReadOp::Open(..) | ReadOp::Check(..)) => self.blocking(other),
             }
         }
     }
@@ -120,10 +129,22 @@ impl Submit {
     fn read(&self, read: Read, file: Readable, buffer: Buffer) {
         let (sender, result) = channel();
         let (offset, wanted) = (read.offset(), read.bytes_wanted());
-        let local = Rc::clone(&self.local);
+        let (local, pipes) = (Rc::clone(&self.local), self.helpers.pipes());
+        let pipe = read.pipe(self.lane, pipes.as_ref());
         self.begun.send(Next::Read(UnderWay { read, result }));
         self.local.spawn(self.helpers.threads().enter(), async move {
-            sender.send(fill(&local, &file, offset, wanted, buffer).await);
+            let spliced = match pipe.zip(pipes) {
+                Some((pipe, pipes)) => take(&file, offset, wanted, pipe, &pipes).await,
+                None => Ok(None),
+            };
+            sender.send(match spliced {
+                Ok(Some(pipe)) => Got::Spliced(buffer, pipe),
+                Ok(None) => {
+                    let (buffer, result) = fill(&local, &file, offset, wanted, buffer).await;
+                    Got::Read(buffer, result)
+                }
+                Err(error) => Got::Read(buffer, Err(error)),
+            });
         });
     }
 
@@ -138,6 +159,23 @@ impl Submit {
         });
         // A thread that has ended has reported why.
         source.send(op);
+    }
+}
+
+/// Takes the piece into the pipe; `None` if it is to be read.
+async fn take(
+    from: &Readable,
+    offset: u64,
+    wanted: usize,
+    pipe: Pipe,
+    pipes: &Pipes,
+) -> io::Result<Option<Pipe>> {
+    match splice::fill(&from.file, offset, wanted, pipe).await {
+        Err(error) if refuses(&error) => {
+            pipes.refuse_source(&error);
+            Ok(None)
+        }
+        taken => taken,
     }
 }
 
@@ -185,8 +223,12 @@ async fn finish(mut reader: Reader, begun: Receiver<Next>) {
         match next {
             Next::Read(UnderWay { read, result }) => {
                 // A read that panicked was reported.
-                let Some((buffer, result)) = result.next().await else { return };
-                if !reader.read_back(&read, buffer, result) {
+                let Some(got) = result.next().await else { return };
+                let goes_on = match got {
+                    Got::Read(buffer, result) => reader.read_back(&read, buffer, result),
+                    Got::Spliced(buffer, pipe) => reader.spliced_back(&read, buffer, pipe),
+                };
+                if !goes_on {
                     return;
                 }
             }

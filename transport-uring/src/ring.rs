@@ -136,9 +136,10 @@ impl Engine for Ring {
     fn start_writes(&self, _lane: Lane, ops: Receiver<WriteOp>, helpers: &Helpers) {
         let (threads, files) = (helpers.threads().clone(), DirectFiles::new(helpers.data_path()));
         let (running, writing) = (threads.enter(), threads.clone());
+        let pipes = helpers.pipes().unwrap_or_default();
         self.submit_for(&threads, move |local| {
             local.registered.register();
-            let task = writes::run(Rc::clone(local), ops, files, writing);
+            let task = writes::run(Rc::clone(local), ops, files, pipes, writing);
             local.spawn(running, task);
         });
     }

@@ -7,19 +7,26 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use longhaul_transport::{Direct, DirectFiles, Receiver, Threads, WriteOp};
+use longhaul_transport::{Direct, DirectFiles, Pipes, Receiver, Threads, WriteOp};
 
 use crate::local::Local;
 use crate::op;
+use crate::splice;
 
-pub(crate) async fn run(local: Rc<Local>, ops: Receiver<WriteOp>, mut files: DirectFiles, threads: Threads) {
+pub(crate) async fn run(
+    local: Rc<Local>,
+    ops: Receiver<WriteOp>,
+    mut files: DirectFiles,
+    pipes: Pipes,
+    threads: Threads,
+) {
     while let Some(op) = ops.next().await {
         let direct = files.reach(&op);
-        local.spawn(threads.enter(), write(Rc::clone(&local), op, direct));
+        local.spawn(threads.enter(), write(Rc::clone(&local), op, direct, pipes.clone()));
     }
 }
 
-async fn write(local: Rc<Local>, chunk: WriteOp, direct: Option<(Arc<Direct>, usize)>) {
+async fn write(local: Rc<Local>, chunk: WriteOp, direct: Option<(Arc<Direct>, usize)>, pipes: Pipes) {
     let index = chunk.bytes().buffer().and_then(|(buffer, _)| local.registered.index(buffer));
     let (mut result, mut rest, mut chunk) = (Ok(()), 0..chunk.bytes().len(), chunk);
     if let Some((direct, whole_pages)) = direct {
@@ -33,6 +40,16 @@ async fn write(local: Rc<Local>, chunk: WriteOp, direct: Option<(Arc<Direct>, us
     if result.is_ok() && !rest.is_empty() {
         let file = Arc::clone(chunk.file());
         (result, chunk) = write_part(&file, chunk, rest, index).await;
+    }
+    if result.is_ok() && chunk.chunk().in_pipes() > 0 {
+        let (left, copied) = splice::write_rest(chunk, &pipes).await;
+        (result, chunk) = match left {
+            Ok(from) => {
+                let (file, rest) = (Arc::clone(copied.file()), from..copied.bytes().len());
+                write_part(&file, copied, rest, index).await
+            }
+            Err(error) => (Err(error), copied),
+        };
     }
     chunk.done(result);
 }

@@ -56,7 +56,7 @@ impl DirectFiles {
     /// None yet.
     #[must_use]
     pub const fn new(path: DataPath) -> Self {
-        Self { wanted: !matches!(path, DataPath::Buffered), known: Vec::new() }
+        Self { wanted: matches!(path, DataPath::Auto | DataPath::Direct), known: Vec::new() }
     }
 
     /// How to write the chunk past the page cache, and how many of its bytes, from the first; the rest goes through it.
@@ -128,7 +128,7 @@ mod tests {
         file.set_len(file_len).unwrap();
         let share = Pool::reserved(ChunkLen::new(CHUNK as u32).unwrap(), 1).share();
         let bytes = Bytes::Alone(share.take(&|| false).unwrap(), part);
-        let chunk = WriteOp::new(ItemId(0), Arc::new(file), offset, bytes, whole, queue().0);
+        let chunk = WriteOp::new(ItemId(0), Arc::new(file), offset, bytes.into(), whole, queue().0);
         DirectFiles::new(path).reach(&chunk).map_or(0, |(_, len)| len)
     }
 

@@ -9,6 +9,7 @@ use longhaul_state::transfer::{Control, DataPath};
 use crate::channel::Receiver;
 use crate::driver::{Queue, ReadOp, WriteOp};
 use crate::lane::{Burst, Cutter, Reporter};
+use crate::pipe::Pipes;
 use crate::stream::Connection;
 use crate::threads::Threads;
 
@@ -50,6 +51,7 @@ pub struct Helpers {
     pub(crate) reserved: Share,
     pub(crate) control: Arc<Control>,
     pub(crate) data_path: DataPath,
+    pub(crate) pipes: Pipes,
 }
 
 impl Helpers {
@@ -69,6 +71,12 @@ impl Helpers {
     #[must_use]
     pub const fn data_path(&self) -> DataPath {
         self.data_path
+    }
+
+    /// What payloads pass through that nobody is to see; `None` if they pass through memory.
+    #[must_use]
+    pub fn pipes(&self) -> Option<Pipes> {
+        self.data_path.is_spliced().then(|| self.pipes.clone())
     }
 
     /// Whether the session is over.

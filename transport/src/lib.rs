@@ -17,12 +17,14 @@
 
 mod bytes;
 mod channel;
+mod chunk;
 mod direct;
 mod driver;
 mod engine;
 mod lane;
 mod listener;
 mod outcome;
+mod pipe;
 mod stream;
 mod threads;
 
@@ -37,6 +39,7 @@ use longhaul_state::{Sink, Source};
 
 pub use bytes::Bytes;
 pub use channel::{Receiver, Sender, channel};
+pub use chunk::{Chunk, Coming};
 pub use direct::{Direct, DirectFiles};
 pub use driver::{Close, Opened, Read, ReadOp, Reader, WriteOp};
 use driver::{Lanes, Part, Setup, queue};
@@ -44,6 +47,7 @@ pub use engine::{Engine, Helpers, LaneSetup};
 pub use lane::{Burst, Cutter, Frames, Reporter, Step, Telling, Window};
 pub use listener::{Arrival, Caller, Listener, Origin};
 pub use outcome::outcome;
+pub use pipe::{PIPE_BYTES, Pipe, Pipes, refuses};
 pub use stream::Connection;
 pub use threads::{Running, Threads};
 

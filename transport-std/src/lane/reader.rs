@@ -6,6 +6,8 @@ use longhaul_core::wire::WireError;
 use longhaul_state::pool::Share;
 use longhaul_transport::{Connection, Cutter, Reporter, Step, Telling};
 
+use crate::splice;
+
 /// Reads to the end, and tells why it came.
 pub(super) fn run(connection: &Connection, mut cutter: Cutter, share: &Share, reporter: &Reporter) {
     let ended = read_frames(connection, &mut cutter, share, reporter);
@@ -38,6 +40,11 @@ fn read_frames(connection: &Connection, cutter: &mut Cutter, share: &Share, repo
                 None => return Ended::Stopped,
             },
             Ok(Step::Frames(buffer, frames)) => reporter.frames(buffer, frames),
+            Ok(Step::Splice(coming)) => {
+                if let Err(error) = splice::receive(connection.stream(), coming, reporter) {
+                    return Ended::Io(error);
+                }
+            }
             Ok(Step::Read(mut window)) => {
                 let read = read(connection, &mut window.buffer[window.range]);
                 let bytes = *read.as_ref().unwrap_or(&0);

@@ -5,13 +5,15 @@ use std::net::TcpStream;
 
 use longhaul_transport::{Burst, Connection, Receiver, Reporter};
 
+use crate::splice;
+
 /// Slices that one system call takes (`IOV_MAX` is 1024 on Linux).
 const SLICES: usize = 512;
 
 /// Writes all bursts that come.
 pub(super) fn run(connection: &Connection, bursts: &Receiver<Burst>, reporter: &Reporter) {
-    while let Some(burst) = bursts.recv() {
-        match write(connection.stream(), &burst, reporter) {
+    while let Some(mut burst) = bursts.recv() {
+        match write(connection.stream(), &mut burst, reporter) {
             Ok(told) => reporter.sent(burst, told),
             Err(error) => return reporter.ended(Some(error)),
         }
@@ -20,21 +22,27 @@ pub(super) fn run(connection: &Connection, bursts: &Receiver<Burst>, reporter: &
 }
 
 /// Writes a burst; of how many bytes it told on the way.
-fn write(stream: &TcpStream, burst: &Burst, reporter: &Reporter) -> io::Result<u64> {
+fn write(stream: &TcpStream, burst: &mut Burst, reporter: &Reporter) -> io::Result<u64> {
     let mut told = 0;
+    let mut some = |bytes| {
+        told += bytes;
+        reporter.taken(bytes);
+    };
     let mut pieces = burst.pieces();
     loop {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let filled =
             slices.iter_mut().zip(&mut pieces).map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
         if filled == 0 {
-            return Ok(told);
+            break;
         }
-        write_all_vectored(stream, &mut slices[..filled], &mut |bytes| {
-            told += bytes;
-            reporter.taken(bytes);
-        })?;
+        write_all_vectored(stream, &mut slices[..filled], &mut some)?;
     }
+    drop(pieces);
+    if let Some(chunk) = burst.take_piped() {
+        splice::send(stream, chunk, &mut some)?;
+    }
+    Ok(told)
 }
 
 /// Writes all of the slices; `some` hears how many bytes were written, whenever that is not all that is left.

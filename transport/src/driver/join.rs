@@ -30,8 +30,8 @@ use longhaul_state::source::Survey;
 use longhaul_state::transfer::{Event, Options, Stage, TransferError, survey_of};
 
 use super::{Io, LANES};
-use crate::bytes::Bytes;
 use crate::channel::{Sender, channel};
+use crate::chunk::Chunk;
 use crate::direct::LARGE;
 use crate::engine::{Engine, Helpers};
 use crate::lane::Inbound;
@@ -71,7 +71,7 @@ struct Eager {
     attempt: u8,
     lane: Lane,
     item: Item,
-    pieces: Vec<Bytes>,
+    pieces: Vec<Chunk>,
     run: Option<RunSum>,
 }
 
@@ -85,7 +85,7 @@ struct Open {
     /// Chunks that are being written, or are to be: where each begins.
     writes: Vec<u64>,
     /// All of it, come with its offer over this lane: it waits for its place.
-    whole: Option<(Lane, Bytes)>,
+    whole: Option<(Lane, Chunk)>,
     /// Bytes and holes that have come; how many of them, from the beginning, a checkpoint may claim.
     received: u64,
     claimable: u64,
@@ -197,7 +197,7 @@ impl Join {
         &mut self,
         lane: Lane,
         frame: &Frame<'_>,
-        payload: Option<Bytes>,
+        payload: Option<Chunk>,
         inbound: &Inbound,
         io: &mut Io<'_>,
     ) -> Result<(), TransferError> {
@@ -220,9 +220,9 @@ impl Join {
             Frame::Data { id, offset, len, .. } => {
                 let receive = io.machine.poll_receive(lane);
                 let wanted = receive.is_some() && io.machine.handle_payload(lane, *len, inbound.crc);
-                if let (true, Some(Receive::Place(_)), Some(bytes)) = (wanted, receive, payload) {
+                if let (true, Some(Receive::Place(_)), Some(chunk)) = (wanted, receive, payload) {
                     io.control.add_bytes((*len).into(), (*len).into());
-                    self.payload(lane, *id, *offset, bytes, inbound.run, io)?;
+                    self.payload(lane, *id, *offset, chunk, inbound.run, io)?;
                 }
             }
             Frame::Hole { id, len, .. }
@@ -245,16 +245,16 @@ impl Join {
         lane: Lane,
         id: ItemId,
         offset: u64,
-        bytes: Bytes,
+        chunk: Chunk,
         run: Option<RunSum>,
         io: &Io<'_>,
     ) -> Result<(), TransferError> {
-        self.checkpoints.come(bytes.len());
+        self.checkpoints.come(chunk.len());
         if let Some(eager) = self.eager.get_mut(&id) {
             eager.lane = lane;
-            eager.pieces.push(bytes);
+            eager.pieces.push(chunk);
         } else {
-            self.place(lane, id, offset, bytes, io)?;
+            self.place(lane, id, offset, chunk, io)?;
         }
         // Behind its last write: what a run makes claimable is known to wait for that.
         run.map_or(Ok(()), |run| self.run(id, run, io))
@@ -266,24 +266,24 @@ impl Join {
         lane: Lane,
         id: ItemId,
         offset: u64,
-        bytes: Bytes,
+        chunk: Chunk,
         io: &Io<'_>,
     ) -> Result<(), TransferError> {
         let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
         match &open.place {
             Some(Place::File(file)) => {
                 open.writes.push(offset);
-                open.received += bytes.len() as u64;
+                open.received += chunk.len() as u64;
                 let queue = self.helpers.queue.clone();
-                let whole = open.end.is_some_and(|(size, _)| size == bytes.len() as u64);
-                let op = WriteOp::new(id, Arc::clone(file), offset, bytes, whole, queue);
+                let whole = open.end.is_some_and(|(size, _)| size == chunk.len() as u64);
+                let op = WriteOp::new(id, Arc::clone(file), offset, chunk, whole, queue);
                 if self.must_wait() {
                     self.waiting.push_back(Waiting::Write(lane, op));
                 } else {
                     self.write(lane, op, io.engine);
                 }
             }
-            Some(Place::Sink) => self.batch.push(SinkOp::Write { id, offset, bytes }),
+            Some(Place::Sink) => self.batch.push(SinkOp::Write { id, offset, chunk }),
             Some(Place::Discard) => {}
             None => return Err(defect(io, "content came for an item that is not open")),
         }
@@ -311,7 +311,7 @@ impl Join {
 
     /// Bytes that have come, and that no checkpoint can claim yet.
     fn behind(&self) -> u64 {
-        let waits = |open: &Open| open.whole.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
+        let waits = |open: &Open| open.whole.as_ref().map_or(0, |(_, chunk)| chunk.len() as u64);
         let open = self.open.values();
         let open = open.map(|open| open.received.saturating_sub(open.claimable) + waits(open));
         let eager = self.eager.values().flat_map(|eager| &eager.pieces).map(|piece| piece.len() as u64);
@@ -578,8 +578,8 @@ impl Join {
     ) -> Result<(), TransferError> {
         let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
         open.place = Some(place);
-        if let Some((lane, bytes)) = open.whole.take() {
-            self.place(lane, id, 0, bytes, io)?;
+        if let Some((lane, chunk)) = open.whole.take() {
+            self.place(lane, id, 0, chunk, io)?;
             self.finish_open(id, io);
             return Ok(());
         }

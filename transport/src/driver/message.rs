@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use longhaul_core::id::{Lane, Token};
-use longhaul_core::wire::{Init, WireError};
+use longhaul_core::wire::{Header, Init, WireError};
 use longhaul_state::pool::Buffer;
 
 use super::{join, provide};
 use crate::channel::{Receiver, Sender, channel};
+use crate::chunk::Chunk;
 use crate::lane::{Burst, Frames, Port};
 use crate::stream::Connection;
 
@@ -17,6 +18,8 @@ use crate::stream::Connection;
 pub(crate) enum Message {
     /// Frames came.
     Inbound { port: Port, buffer: Buffer, frames: Frames },
+    /// A payload came into pipes.
+    Spliced { port: Port, header: Header, chunk: Chunk },
     /// Bytes came that are no frames.
     Invalid { port: Port, error: WireError },
     /// A connection ended (no error), or failed.

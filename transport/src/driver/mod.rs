@@ -33,6 +33,7 @@ pub(crate) use start::{refuse, run};
 
 use crate::bytes::Bytes;
 use crate::channel::Receiver;
+use crate::chunk::Chunk;
 use crate::engine::{Engine, Helpers};
 use crate::lane::{Frames, Inbound, LaneEnd, Port};
 use crate::stream::Connection;
@@ -195,6 +196,10 @@ impl Driver<'_> {
             Message::Inbound { port, buffer, frames } if self.is_current(port) => {
                 self.frames(port.lane, buffer, &frames, now);
             }
+            Message::Spliced { port, header, chunk } if self.is_current(port) => {
+                let inbound = Inbound { header, body: 0..0, crc: None, run: None };
+                self.inbound(port.lane, b"", Some(chunk), &inbound, now);
+            }
             Message::Invalid { port, error } if self.is_current(port) => {
                 self.machine.handle_invalid(port.lane, error, now);
             }
@@ -213,6 +218,7 @@ impl Driver<'_> {
             }
             // Of a connection that was lost, or closed already.
             Message::Inbound { .. }
+            | Message::Spliced { .. }
             | Message::Invalid { .. }
             | Message::LaneEnded { .. }
             | Message::Sent { .. }
@@ -277,7 +283,7 @@ impl Driver<'_> {
     fn frames(&mut self, lane: Lane, buffer: Buffer, frames: &Frames, now: Instant) {
         if let Some(frame) = frames.lone_payload() {
             let payload = Bytes::Alone(buffer, frame.body.clone());
-            return self.inbound(lane, b"", Some(payload), frame, now);
+            return self.inbound(lane, b"", Some(payload.into()), frame, now);
         }
         if !frames.have_payload() {
             // Handled here and now: nobody else needs their buffer.
@@ -292,7 +298,7 @@ impl Driver<'_> {
             let part = frame.body.clone();
             if frame.header.kind == Kind::Data {
                 let payload = Bytes::Buffer(Arc::clone(&buffer), part);
-                self.inbound(lane, b"", Some(payload), frame, now);
+                self.inbound(lane, b"", Some(payload.into()), frame, now);
             } else {
                 self.inbound(lane, &buffer[part], None, frame, now);
             }
@@ -301,7 +307,7 @@ impl Driver<'_> {
 
     /// One frame from a lane, with its body or its payload: to the machine, then what the machine says to
     /// the role.
-    fn inbound(&mut self, lane: Lane, body: &[u8], payload: Option<Bytes>, inbound: &Inbound, now: Instant) {
+    fn inbound(&mut self, lane: Lane, body: &[u8], payload: Option<Chunk>, inbound: &Inbound, now: Instant) {
         if self.machine.is_over() {
             return;
         }
@@ -359,11 +365,13 @@ impl Driver<'_> {
             Side::Joiner if data => &self.helpers.share,
             _ => &self.helpers.reserved,
         };
+        let pipes = (self.side == Side::Joiner && data).then(|| self.helpers.pipes()).flatten();
         let end = LaneEnd::start(
             Port { lane, connection: self.redials },
             connection,
             share.clone(),
             integrity,
+            pipes,
             &self.helpers,
             &**self.setup.engine,
         );

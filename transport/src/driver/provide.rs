@@ -23,10 +23,9 @@ use longhaul_state::source::{Part, Source, SourceError, SourceErrorKind, Survey}
 use longhaul_state::transfer::{Event, TransferError, shape_code};
 
 use super::{Io, LANES};
-use crate::bytes::Bytes;
 use crate::channel::{Sender, channel};
+use crate::chunk::Chunk;
 use crate::engine::{Engine, Helpers};
-use crate::lane::BURST_BYTES;
 pub use read::{Close, Opened, Read, ReadOp, Reader};
 use walk::{Walked, Walker};
 
@@ -37,9 +36,11 @@ pub(crate) enum Report {
     /// Items, in the order of the walk; the last batch is `last`.
     Items { items: Vec<Walked>, last: bool },
     /// A read came back.
-    Read { lane: Lane, id: ItemId, offset: u64, piece: ReadPiece, bytes: Option<Bytes>, run: Option<RunSum> },
+    Read { lane: Lane, id: ItemId, offset: u64, piece: ReadPiece, chunk: Option<Chunk>, run: Option<RunSum> },
     /// An item was closed, unchanged.
     Closed { id: ItemId, size: u64, checksum: Checksum },
+    /// An item that has landed is still what it was.
+    Checked,
     /// The source failed.
     Failed(SourceError),
 }
@@ -55,6 +56,8 @@ struct Record {
     fold: Option<Box<ItemFold>>,
     /// The content that came with it, until it is sent.
     ready: Option<walk::Ready>,
+    /// Some of it was sent that nobody has seen: out of the source's own memory, maybe until it lands.
+    unseen: bool,
 }
 
 /// An item that is being read.
@@ -70,6 +73,8 @@ struct Asked {
     selector: Vec<u8>,
     /// It holds nothing of an earlier run.
     fresh: bool,
+    /// It wants checksums.
+    checked: bool,
 }
 
 /// What was announced: the same is said again after a re-dial.
@@ -83,7 +88,7 @@ struct Announced {
 struct Waiting {
     id: ItemId,
     offset: u64,
-    bytes: Bytes,
+    chunk: Chunk,
 }
 
 pub(crate) struct Provide {
@@ -108,6 +113,10 @@ pub(crate) struct Provide {
     root: SharedRoot,
     integrity: Integrity,
     summed: Option<(u64, u64, Root)>,
+    /// Items that have landed and whose source is looked at once more.
+    checks: usize,
+    /// The task that is to be summed up after that.
+    sum_up: Option<TaskId>,
 }
 
 /// The root, summed by whichever thread has an item in hand.
@@ -157,6 +166,8 @@ impl Provide {
             root: SharedRoot::new(Integrity::None),
             integrity: Integrity::None,
             summed: None,
+            checks: 0,
+            sum_up: None,
         };
         provide.lane_up(Lane::CONTROL, helpers, engine);
         provide
@@ -168,6 +179,7 @@ impl Provide {
             state_id: request.state_id.to_vec(),
             selector: request.selector.to_vec(),
             fresh: request.fresh,
+            checked: request.integrity != Integrity::None,
         };
     }
 
@@ -202,10 +214,14 @@ impl Provide {
                 self.walked.extend(items);
                 self.walk_ended |= last;
             }
-            Report::Read { lane, id, offset, piece, bytes, run } => {
-                self.read(lane, id, offset, piece, bytes, run, io)?;
+            Report::Read { lane, id, offset, piece, chunk, run } => {
+                self.read(lane, id, offset, piece, chunk, run, io)?;
             }
             Report::Closed { id, size, checksum } => io.machine.handle_closed(id, size, checksum, io.now),
+            Report::Checked => {
+                self.checks -= 1;
+                self.sum_up(io);
+            }
             Report::Failed(error) => return Err(TransferError::source(error, io.machine.phase())),
         }
         Ok(())
@@ -224,12 +240,13 @@ impl Provide {
             Part::Source(part) => self.source = part,
             Part::None(app_reply) => {
                 let message = "there is no such state, or not for this joiner";
-                let reason = Reason::Refused;
-                let refused = Refused { reason, message, app_reply: &app_reply };
-                let len = io.machine.handle_refused(task, &refused, io.now, &mut io.scratch[..]);
-                *io.refused = Some(TransferError::refused(&refused));
-                return send(io, Lane::CONTROL, len);
+                return refuse(task, message, &app_reply, io);
             }
+        }
+        if self.asked.checked && self.helpers.data_path.is_spliced() {
+            let message = "the provider's data path is one on which nobody sees the bytes: they are to be had \
+                           without checksums (--integrity none)";
+            return refuse(task, message, b"", io);
         }
         let walker = Walker::start(Arc::clone(&self.source), &self.helpers);
         walker.survey();
@@ -293,7 +310,7 @@ impl Provide {
         id: ItemId,
         offset: u64,
         piece: ReadPiece,
-        bytes: Option<Bytes>,
+        chunk: Option<Chunk>,
         run: Option<RunSum>,
         io: &mut Io<'_>,
     ) -> Result<(), TransferError> {
@@ -309,8 +326,11 @@ impl Provide {
             }
         }
         let wanted = io.machine.handle_read(lane, id, offset, piece, io.now);
-        if let (Some(bytes), true) = (bytes, wanted) {
-            self.waiting[lane.index()].push_back(Waiting { id, offset, bytes });
+        if wanted && chunk.as_ref().is_some_and(Chunk::is_piped) {
+            self.record(id).unseen = true;
+        }
+        if let (Some(chunk), true) = (chunk, wanted) {
+            self.waiting[lane.index()].push_back(Waiting { id, offset, chunk });
         }
         Ok(())
     }
@@ -333,23 +353,43 @@ impl Provide {
             Command::Skipped { id, size, checksum } => self.skipped(id, size, checksum, io)?,
             Command::Forget { before } => {
                 while self.first < before.0 {
-                    self.records.pop_front();
+                    let forgotten = self.records.pop_front();
                     self.first += 1;
+                    if let Some(record) = forgotten.filter(|record| record.unseen) {
+                        self.check(record.item);
+                    }
                 }
                 self.again.retain(|id| *id >= before);
             }
             Command::SumUp { task, .. } => {
-                let builder = self.root.lock();
-                let (items, bytes) = builder.totals();
-                let root = builder.finish();
-                drop(builder);
-                self.summed = Some((items, bytes, root));
-                io.machine.handle_root(Side::Provider, task, (items, bytes, root), io.now);
-                io.control.emit(&Event::Agreed { root });
+                self.sum_up = Some(task);
+                self.sum_up(io);
             }
             _ => return Err(defect(io, "a joiner's command at a provider")),
         }
         Ok(())
+    }
+
+    /// Looks at an item's source once more.
+    fn check(&mut self, item: Item) {
+        let content = Arc::new(Opened::new(Arc::clone(&self.source), item));
+        if let Some(reader) = self.readers.iter().flatten().next_back() {
+            self.checks += 1;
+            // A reader that has ended has reported why.
+            reader.send(ReadOp::Check(content));
+        }
+    }
+
+    /// Tells the root, if it is asked for and what was sent is what was offered.
+    fn sum_up(&mut self, io: &mut Io<'_>) {
+        let Some(task) = self.sum_up.take_if(|_| self.checks == 0) else { return };
+        let builder = self.root.lock();
+        let (items, bytes) = builder.totals();
+        let root = builder.finish();
+        drop(builder);
+        self.summed = Some((items, bytes, root));
+        io.machine.handle_root(Side::Provider, task, (items, bytes, root), io.now);
+        io.control.emit(&Event::Agreed { root });
     }
 
     fn record(&mut self, id: ItemId) -> &mut Record {
@@ -359,10 +399,10 @@ impl Provide {
 
     fn read_command(&mut self, lane: Lane, id: ItemId, offset: u64, len: u32, io: &mut Io<'_>) {
         if let Some(ready) = &self.record(id).ready {
-            let (bytes, crc) = (ready.bytes(), ready.crc);
+            let (chunk, crc) = (ready.bytes().into(), ready.crc);
             io.control.add_bytes(len.into(), len.into());
             if io.machine.handle_read(lane, id, offset, ReadPiece::Data { len, crc }, io.now) {
-                self.waiting[lane.index()].push_back(Waiting { id, offset, bytes });
+                self.waiting[lane.index()].push_back(Waiting { id, offset, chunk });
             }
             return;
         }
@@ -521,6 +561,7 @@ impl Provide {
                 closed: None,
                 fold: None,
                 ready: walked.ready,
+                unseen: false,
             });
             self.carry_out(io)?;
         }
@@ -552,14 +593,14 @@ impl Provide {
     }
 
     /// The bytes whose header has just been emitted.
-    pub(super) fn payload(&mut self, lane: usize, payload: &Payload) -> Bytes {
+    pub(super) fn payload(&mut self, lane: usize, payload: &Payload) -> Chunk {
         loop {
             let waiting =
                 self.waiting[lane].pop_front().expect("headers are emitted for bytes that were read");
             // What precedes it was read for items that failed before their headers were emitted.
             if waiting.id == payload.id && waiting.offset == payload.offset {
-                assert_eq!(waiting.bytes.len(), payload.len as usize, "a payload is what was read");
-                return waiting.bytes;
+                assert_eq!(waiting.chunk.len(), payload.len as usize, "a payload is what was read");
+                return waiting.chunk;
             }
         }
     }
@@ -578,7 +619,15 @@ impl Provide {
 
 /// Whether every lane can take more: offers are built only as fast as they are sent.
 fn room(io: &Io<'_>) -> bool {
-    io.lanes.iter().flatten().all(|end| end.building.len() < BURST_BYTES)
+    io.lanes.iter().flatten().all(|end| !end.building.is_full())
+}
+
+/// The task will not be given.
+fn refuse(task: TaskId, message: &str, app_reply: &[u8], io: &mut Io<'_>) {
+    let refused = Refused { reason: Reason::Refused, message, app_reply };
+    let len = io.machine.handle_refused(task, &refused, io.now, &mut io.scratch[..]);
+    *io.refused = Some(TransferError::refused(&refused));
+    send(io, Lane::CONTROL, len);
 }
 
 fn send(io: &mut Io<'_>, lane: Lane, len: usize) {

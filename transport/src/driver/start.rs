@@ -15,6 +15,7 @@ use longhaul_state::transfer::{Summary, TransferError};
 use super::{Driver, LANES, Lanes, Machine, Message, Part, Setup};
 use crate::engine::Helpers;
 use crate::lane::{LaneEnd, Port};
+use crate::pipe::Pipes;
 use crate::stream::Connection;
 use crate::threads::Threads;
 
@@ -78,6 +79,7 @@ pub(crate) fn run(
         reserved: Pool::reserved(reserved, RESERVED).share(),
         control: Arc::clone(setup.control),
         data_path: options.data_path,
+        pipes: Pipes::default(),
     };
     let wake = setup.queue.clone();
     setup.control.on_cancel(move || wake.send(Message::Cancel));
@@ -86,6 +88,7 @@ pub(crate) fn run(
         connection,
         helpers.reserved.clone(),
         Integrity::None,
+        None,
         &helpers,
         &**setup.engine,
     );

@@ -3,12 +3,15 @@
 use std::ops::Range;
 
 use crate::bytes::Bytes;
+use crate::chunk::Chunk;
 
 /// Frames and payloads to be written one after another.
 #[derive(Debug, Default)]
 pub struct Burst {
     control: Vec<u8>,
     segments: Vec<Segment>,
+    /// The last of it, if that is in pipes.
+    piped: Option<Chunk>,
     len: usize,
 }
 
@@ -18,6 +21,8 @@ enum Segment {
     Payload(Bytes),
 }
 
+/// Bytes at which a burst goes to the writer.
+const BYTES: usize = 512 << 10;
 /// What a burst that comes back keeps of its memory for pieces.
 const SEGMENTS: usize = 512;
 /// What a burst that comes back keeps of its memory for control frames, in bytes.
@@ -30,6 +35,16 @@ impl Burst {
             Segment::Control(range) => &self.control[range.clone()],
             Segment::Payload(bytes) => bytes,
         })
+    }
+
+    /// The payload to be sent after them, all of it in pipes.
+    pub const fn take_piped(&mut self) -> Option<Chunk> {
+        self.piped.take()
+    }
+
+    /// Whether it is to be sent before there is more of it.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.len >= BYTES || self.piped.is_some()
     }
 
     /// Bytes in it.
@@ -47,11 +62,13 @@ impl Burst {
         self.control.shrink_to(KEPT);
         self.segments.clear();
         self.segments.shrink_to(SEGMENTS);
+        self.piped = None;
         self.len = 0;
     }
 
     /// Appends headers and bodies.
     pub(crate) fn control(&mut self, bytes: &[u8]) {
+        debug_assert!(self.piped.is_none(), "nothing follows what is in pipes");
         let start = self.control.len();
         self.control.extend_from_slice(bytes);
         self.len += bytes.len();
@@ -62,8 +79,16 @@ impl Burst {
     }
 
     /// Appends a payload: a small one is copied, which costs less than a slice of its own.
-    pub(crate) fn payload(&mut self, bytes: Bytes) {
+    pub(crate) fn payload(&mut self, chunk: Chunk) {
         const COPY: usize = 1024;
+        let bytes = match chunk.into_bytes() {
+            Ok(bytes) => bytes,
+            Err(piped) => {
+                self.len += piped.len();
+                self.piped = Some(piped);
+                return;
+            }
+        };
         if bytes.len() <= COPY {
             return self.control(&bytes);
         }

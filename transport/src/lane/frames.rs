@@ -12,8 +12,11 @@ use longhaul_core::integrity::{Integrity, RUN_LEN, RunHasher, RunSum, crc32c};
 use longhaul_core::wire::{Flags, Frame, HEADER_LEN, Header, Kind, WireError};
 use longhaul_state::pool::Buffer;
 
+use crate::chunk::Coming;
+use crate::pipe::{Pipe, Pipes};
+
 /// Payloads from here on get a buffer of their own.
-const LARGE: usize = 64 << 10;
+pub(crate) const LARGE: usize = 64 << 10;
 
 /// A frame in a buffer.
 #[derive(Debug)]
@@ -69,6 +72,7 @@ impl Frames {
 /// step ──▶ Buffer ──▶ supply        a buffer of the pool is needed
 ///      ──▶ Read ────▶ received      bytes are to be read into a part of it, as many as there are
 ///      ──▶ Frames                   these are whole
+///      ──▶ Splice                   a payload is to come into pipes; then comes the next header
 /// ```
 pub struct Cutter {
     hasher: LaneHasher,
@@ -79,6 +83,10 @@ pub struct Cutter {
     large: Option<Header>,
     /// The last read took all that it had room for.
     more_at_hand: bool,
+    /// What large payloads may come into that nobody is to see.
+    pipes: Option<Pipes>,
+    /// The last payload came so, and the next one may: only its header is read.
+    spliced: bool,
 }
 
 enum State {
@@ -112,6 +120,8 @@ pub enum Step {
     Read(Window),
     /// Frames are whole.
     Frames(Buffer, Frames),
+    /// A payload is to come into pipes, all of it.
+    Splice(Coming),
 }
 
 /// A part of a buffer, to be read into.
@@ -137,13 +147,15 @@ impl Filling {
 }
 
 impl Cutter {
-    pub(super) fn new(integrity: Integrity) -> Self {
+    pub(super) fn new(integrity: Integrity, pipes: Option<Pipes>) -> Self {
         Self {
             hasher: LaneHasher::new(integrity),
             state: State::Empty,
             carried: Vec::new(),
             large: None,
             more_at_hand: false,
+            pipes,
+            spliced: false,
         }
     }
 
@@ -165,6 +177,12 @@ impl Cutter {
                 }
                 State::Large { header, buffer, have } => {
                     let len = header.len as usize;
+                    if have < len
+                        && let Some((pipe, pipes)) = self.pipe_for(&header)
+                    {
+                        self.spliced = true;
+                        return Ok(Step::Splice(Coming::new(header, buffer, have, pipe, pipes)));
+                    }
                     if have < len {
                         self.state = State::ReadingLarge { header, have };
                         return Ok(Step::Read(Window { buffer, range: have..len + HEADER_LEN }));
@@ -206,7 +224,9 @@ impl Cutter {
             (filling.start, filling.end) = (0, end - start);
         }
         let Filling { buffer, frames, start, end } = filling;
-        let room = (buffer.len() - end).min(2 * LARGE);
+        self.spliced &= incomplete.is_none() && frames.is_empty();
+        let room =
+            if self.spliced { HEADER_LEN - (end - start) } else { (buffer.len() - end).min(2 * LARGE) };
         self.state = State::Reading { frames, start, end, room };
         Ok(Some(Step::Read(Window { buffer, range: end..end + room })))
     }
@@ -227,6 +247,13 @@ impl Cutter {
             filling.frames.push(frame);
         }
         Ok(None)
+    }
+
+    /// A pipe for a payload that need not be seen.
+    fn pipe_for(&self, header: &Header) -> Option<(Pipe, Pipes)> {
+        let unseen = header.flags.has(Flags::UNCHECKED) && self.hasher.integrity == Integrity::None;
+        let pipes = self.pipes.as_ref().filter(|_| unseen)?;
+        Some((pipes.take()?, pipes.clone()))
     }
 
     /// A large payload comes to lie at the start of a buffer of its own, and the next header behind it.

@@ -12,18 +12,18 @@ use longhaul_core::wire::WireError;
 use longhaul_state::pool::{Buffer, Share};
 
 pub use burst::Burst;
-pub(crate) use frames::Inbound;
 pub use frames::{Cutter, Frames, Step, Window};
+pub(crate) use frames::{Inbound, LARGE};
 
 use crate::channel::{Sender, channel};
+use crate::chunk::Coming;
 use crate::driver::{Message, Queue};
 use crate::engine::{Engine, Helpers, LaneSetup};
+use crate::pipe::Pipes;
 use crate::stream::{Connection, TELL_EVERY};
 
 /// Bursts that a writer may have before the driver waits for it.
 const BURSTS: usize = 3;
-/// Bytes at which a burst goes to the writer.
-pub(crate) const BURST_BYTES: usize = 512 << 10;
 
 /// One connection of a lane. A lane that is dialled again has another: what the old one's engine
 /// still reports is told apart by it.
@@ -56,6 +56,12 @@ impl Reporter {
     /// Frames came.
     pub fn frames(&self, buffer: Buffer, frames: Frames) {
         self.queue.send(Message::Inbound { port: self.port, buffer, frames });
+    }
+
+    /// A payload came into pipes, all of it.
+    pub fn spliced(&self, coming: Coming) {
+        let (header, chunk) = coming.into_parts();
+        self.queue.send(Message::Spliced { port: self.port, header, chunk });
     }
 
     /// Bytes came that are no frames. Until the peer has read why, it is listened to: bytes unread would take our
@@ -132,12 +138,13 @@ pub(crate) struct LaneEnd {
 }
 
 impl LaneEnd {
-    /// Starts a lane. Payloads are received into buffers of `share`.
+    /// Starts a lane. Payloads are received into buffers of `share`, or into `pipes` if nobody is to see them.
     pub(crate) fn start(
         port: Port,
         connection: Connection,
         share: Share,
         integrity: Integrity,
+        pipes: Option<Pipes>,
         helpers: &Helpers,
         engine: &dyn Engine,
     ) -> Self {
@@ -145,7 +152,7 @@ impl LaneEnd {
         engine.start_lane(LaneSetup {
             reporter: Reporter { port, queue: helpers.queue.clone() },
             connection: connection.clone(),
-            cutter: Cutter::new(integrity),
+            cutter: Cutter::new(integrity, pipes),
             share,
             bursts,
             threads: helpers.threads.clone(),
@@ -162,7 +169,7 @@ impl LaneEnd {
 
     /// Whether the writer takes another burst now.
     pub(crate) fn has_room(&self) -> bool {
-        self.under_way < BURSTS && self.building.len() < BURST_BYTES
+        self.under_way < BURSTS && !self.building.is_full()
     }
 
     /// Hands what was built to the writer, if it has room; `true` if it did.

@@ -16,8 +16,8 @@ use longhaul_state::source::{Progress, Survey};
 use longhaul_state::transfer::Control;
 
 use super::Report;
-use crate::bytes::Bytes;
 use crate::channel::{Receiver, Sender, channel};
+use crate::chunk::Chunk;
 use crate::driver::{Message, Queue};
 use crate::engine::Helpers;
 
@@ -37,7 +37,7 @@ pub(super) enum SinkOp {
     Write {
         id: ItemId,
         offset: u64,
-        bytes: Bytes,
+        chunk: Chunk,
     },
     Hole {
         id: ItemId,
@@ -53,7 +53,7 @@ pub(super) enum SinkOp {
     Put {
         id: ItemId,
         item: Item,
-        pieces: Vec<Bytes>,
+        pieces: Vec<Chunk>,
         size: u64,
         checksum: Checksum,
     },
@@ -209,7 +209,10 @@ impl SinkThread {
                 let sink = self.sink.resuming();
                 Report::Checkpoint(sink.map_or(Ok(Checkpoint::None), |sink| sink.checkpoint(&parts))?)
             }
-            SinkOp::Write { id, offset, bytes } => return self.sink.write(id, offset, &bytes),
+            SinkOp::Write { id, offset, mut chunk } => {
+                load(&mut chunk)?;
+                return self.sink.write(id, offset, chunk.bytes());
+            }
             SinkOp::Hole { id, offset, len } => return self.sink.hole(id, offset, len),
             SinkOp::Finish { id, item, size, checksum } => {
                 self.sink.finish(id, size)?;
@@ -218,7 +221,8 @@ impl SinkThread {
                 landed.push(id);
                 return Ok(());
             }
-            SinkOp::Put { id, item, pieces, size, checksum } => {
+            SinkOp::Put { id, item, mut pieces, size, checksum } => {
+                pieces.iter_mut().try_for_each(load)?;
                 self.put(id, &item, &pieces)?;
                 self.vouch(&item, size, &checksum)?;
                 self.sum(id, &item, size, &checksum)?;
@@ -274,14 +278,14 @@ impl SinkThread {
         self.sink.resuming().map_or(Ok(()), |sink| sink.vouch(item, size, checksum))
     }
 
-    fn put(&mut self, id: ItemId, item: &Item, pieces: &[Bytes]) -> Result<(), SinkError> {
+    fn put(&mut self, id: ItemId, item: &Item, pieces: &[Chunk]) -> Result<(), SinkError> {
         match pieces {
             [] => self.sink.put(id, item, b""),
-            [whole] => self.sink.put(id, item, whole),
+            [whole] => self.sink.put(id, item, whole.bytes()),
             pieces => self.sink.put(
                 id,
                 item,
-                &pieces.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<u8>>(),
+                &pieces.iter().flat_map(|piece| piece.bytes().iter().copied()).collect::<Vec<u8>>(),
             ),
         }
     }
@@ -298,6 +302,11 @@ impl SinkThread {
             SinkError::item(item.name.clone(), kind)
         })
     }
+}
+
+/// A sink is given memory.
+fn load(chunk: &mut Chunk) -> Result<(), SinkError> {
+    chunk.load().map_err(|error| SinkError::whole(SinkErrorKind::Io { action: "read a pipe", error }))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use longhaul_core::id::ItemId;
 
 use super::Report;
 use crate::bytes::Bytes;
+use crate::chunk::Chunk;
 use crate::driver::{Message, Queue};
 
 /// A chunk to be written into a file.
@@ -15,7 +16,7 @@ pub struct WriteOp {
     id: ItemId,
     file: Arc<File>,
     offset: u64,
-    bytes: Bytes,
+    chunk: Chunk,
     /// It is all of the file.
     whole: bool,
     queue: Queue,
@@ -26,11 +27,11 @@ impl WriteOp {
         id: ItemId,
         file: Arc<File>,
         offset: u64,
-        bytes: Bytes,
+        chunk: Chunk,
         whole: bool,
         queue: Queue,
     ) -> Self {
-        Self { id, file, offset, bytes, whole, queue }
+        Self { id, file, offset, chunk, whole, queue }
     }
 
     /// The file.
@@ -45,10 +46,16 @@ impl WriteOp {
         self.offset
     }
 
-    /// What is to be written.
+    /// What is to be written: all of it, or what comes first and lies in memory.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
-        &self.bytes
+        self.chunk.bytes()
+    }
+
+    /// What is to be written, some of which may be in pipes.
+    #[must_use]
+    pub const fn chunk(&mut self) -> &mut Chunk {
+        &mut self.chunk
     }
 
     /// Whether it is all of its file: no other chunk of it comes.
@@ -59,9 +66,9 @@ impl WriteOp {
 
     /// It is written, all of it, or could not be.
     pub fn done(self, result: io::Result<()>) {
-        let Self { id, file, offset, bytes, whole: _, queue } = self;
+        let Self { id, file, offset, chunk, whole: _, queue } = self;
         // The buffer is free again before anybody hears of it.
-        drop(bytes);
+        drop(chunk);
         queue.send(Message::FromSink(match result {
             Ok(()) => Report::Written { id, file, offset },
             Err(error) => Report::WriteFailed { id, file, offset, error },

@@ -15,8 +15,11 @@ use longhaul_state::source::{Content, Piece, Source, SourceError, SourceErrorKin
 use super::{Report, SharedRoot};
 use crate::bytes::Bytes;
 use crate::channel::Receiver;
+use crate::chunk::Chunk;
 use crate::driver::{Message, Queue};
 use crate::engine::Helpers;
+use crate::lane::LARGE;
+use crate::pipe::{PIPE_BYTES, Pipe, Pipes, refuses};
 
 /// What is to be done with a content.
 pub enum ReadOp {
@@ -24,6 +27,9 @@ pub enum ReadOp {
     Read(Read),
     /// All of it was read.
     Close(Close),
+    /// All of it has landed: what was sent without being seen is the item as it was offered only if it has not changed
+    /// since.
+    Check(Arc<Opened>),
     /// It is to be opened before its first piece is read; then this is called, with the file if it is one.
     Open(Arc<Opened>, Box<dyn FnOnce(Option<Arc<File>>) + Send>),
 }
@@ -54,6 +60,14 @@ impl Read {
     #[must_use]
     pub const fn content(&self) -> &Arc<Opened> {
         &self.content
+    }
+
+    /// An empty pipe that the piece may come into: it is large, and nobody is to see it.
+    #[must_use]
+    pub fn pipe(&self, lane: Lane, pipes: Option<&Pipes>) -> Option<Pipe> {
+        let fits = (LARGE..=PIPE_BYTES).contains(&self.bytes_wanted());
+        let unseen = self.integrity == Integrity::None && lane != Lane::CONTROL;
+        pipes.filter(|_| fits && unseen)?.take()
     }
 }
 
@@ -123,6 +137,7 @@ pub struct Reader {
     lane: Lane,
     queue: Queue,
     share: Share,
+    pipes: Option<Pipes>,
     /// Runs under way (a small item may come between two chunks of a large one); the content tells
     /// attempts at one item apart.
     runs: Vec<(Arc<Opened>, RunHasher)>,
@@ -132,7 +147,8 @@ impl Reader {
     /// A reader for this lane.
     #[must_use]
     pub fn new(lane: Lane, helpers: &Helpers) -> Self {
-        Self { lane, queue: helpers.queue.clone(), share: helpers.share.clone(), runs: Vec::new() }
+        let (queue, share, pipes) = (helpers.queue.clone(), helpers.share.clone(), helpers.pipes());
+        Self { lane, queue, share, pipes, runs: Vec::new() }
     }
 
     /// Carries out all that comes, until no more comes or something failed: the driver hears of it.
@@ -155,6 +171,11 @@ impl Reader {
                 let file = content.content()?.as_ref().and_then(|content| content.file());
                 opened(file);
             }
+            ReadOp::Check(content) => {
+                drop(content.content()?);
+                content.close()?;
+                self.queue.send(Message::FromSource(Report::Checked));
+            }
             ReadOp::Close(Close { id, content, size, checksum, root }) => {
                 self.forget(&content);
                 content.close()?;
@@ -170,17 +191,53 @@ impl Reader {
     fn read(&mut self, read: &Read) -> Result<bool, SourceError> {
         let open = read.content.content()?;
         let Some(open) = &*open else { return Ok(false) };
-        let (piece, bytes) = if let Some((memory, range)) = open.memory(read.offset, read.bytes_wanted()) {
+        let (piece, chunk) = if let Some((memory, range)) = open.memory(read.offset, read.bytes_wanted()) {
             let bytes = Bytes::Memory(memory, range);
-            (if bytes.is_empty() { Piece::End } else { Piece::Data(bytes.len()) }, Some(bytes))
+            (if bytes.is_empty() { Piece::End } else { Piece::Data(bytes.len()) }, Some(bytes.into()))
         } else {
             let Some(mut buffer) = self.share.take(&|| self.queue.is_stopped()) else { return Ok(false) };
+            if let Some((file, pipe)) = open.file().zip(read.pipe(self.lane, self.pipes.as_ref()))
+                && let Some(pipe) = self.splice(read, &file, pipe)?
+            {
+                self.report_piped(read, Chunk::piped(buffer, pipe))?;
+                return Ok(true);
+            }
             let piece = fill(&**open, read.offset, &mut buffer[..read.bytes_wanted()])?;
             let filled = if let Piece::Data(filled) = piece { filled } else { 0 };
-            (piece, Some(Bytes::Alone(buffer, 0..filled)))
+            (piece, Some(Bytes::Alone(buffer, 0..filled).into()))
         };
-        self.report(read, piece, bytes)?;
+        self.report(read, piece, chunk)?;
         Ok(true)
+    }
+
+    /// Takes the piece into the pipe, as far as the file goes; `None` if it is to be read.
+    fn splice(&self, read: &Read, file: &File, mut pipe: Pipe) -> Result<Option<Pipe>, SourceError> {
+        while pipe.held() < read.bytes_wanted() {
+            let (offset, missing) = (read.offset + pipe.held() as u64, read.bytes_wanted() - pipe.held());
+            match pipe.fill_from_file(file, offset, missing) {
+                Ok(0) if pipe.is_full() => return Ok(None),
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if refuses(&error) => {
+                    self.pipes.iter().for_each(|pipes| pipes.refuse_source(&error));
+                    return Ok(None);
+                }
+                Err(error) => return Err(failed(read, error)),
+            }
+        }
+        Ok(Some(pipe))
+    }
+
+    fn report_piped(&mut self, read: &Read, chunk: Chunk) -> Result<(), SourceError> {
+        let piece = if chunk.is_empty() { Piece::End } else { Piece::Data(chunk.len()) };
+        self.report(read, piece, Some(chunk))
+    }
+
+    /// An engine has taken the piece from its file into a pipe, as far as the file goes. `false` if that fails the
+    /// session.
+    pub fn spliced_back(&mut self, read: &Read, buffer: Buffer, pipe: Pipe) -> bool {
+        let reported = self.report_piped(read, Chunk::piped(buffer, pipe));
+        reported.map_err(|error| self.queue.send(Message::FromSource(Report::Failed(error)))).is_ok()
     }
 
     /// An engine has read the piece from its file: so many bytes, to the start of the buffer. `false` if that
@@ -188,14 +245,10 @@ impl Reader {
     pub fn read_back(&mut self, read: &Read, buffer: Buffer, result: std::io::Result<usize>) -> bool {
         let reported = match result {
             Ok(filled) if filled > 0 => {
-                self.report(read, Piece::Data(filled), Some(Bytes::Alone(buffer, 0..filled)))
+                self.report(read, Piece::Data(filled), Some(Bytes::Alone(buffer, 0..filled).into()))
             }
             Ok(_) => self.report(read, Piece::End, None),
-            Err(error) => Err(SourceError {
-                kind: SourceErrorKind::Io { action: "read", error },
-                item: read.content.item.name.clone(),
-                offset: Some(read.offset),
-            }),
+            Err(error) => Err(failed(read, error)),
         };
         reported.map_err(|error| self.queue.send(Message::FromSource(Report::Failed(error)))).is_ok()
     }
@@ -206,20 +259,21 @@ impl Reader {
     }
 
     /// Hashes a piece that was read, and tells the driver.
-    fn report(&mut self, read: &Read, piece: Piece, bytes: Option<Bytes>) -> Result<(), SourceError> {
+    fn report(&mut self, read: &Read, piece: Piece, chunk: Option<Chunk>) -> Result<(), SourceError> {
         let Read { id, offset, ref content, integrity, .. } = *read;
         let sparse = matches!(content.item.what, What::File { sparse: true, .. });
         let stream = matches!(content.item.what, What::Stream);
-        let (piece, bytes, run) = match (piece, bytes) {
-            (Piece::Data(len), Some(bytes)) => {
+        let (piece, chunk, run) = match (piece, chunk) {
+            (Piece::Data(len), Some(chunk)) => {
                 if len < read.bytes_wanted() && !sparse && !stream {
                     return Err(shorter(content, offset + len as u64));
                 }
-                let crc = (integrity != Integrity::None).then(|| crc32c(&bytes));
-                let run = self.hash(content, integrity, offset, |hasher| {
-                    hasher.update(&bytes, crc.unwrap_or(0));
+                let crc = (integrity != Integrity::None).then(|| crc32c(chunk.bytes()));
+                let run = self.hash(content, integrity, offset, |hasher| match crc {
+                    Some(crc) => hasher.update(chunk.bytes(), crc),
+                    None => hasher.update_unseen(len as u64),
                 });
-                (ReadPiece::Data { len: len as u32, crc }, Some(bytes), run)
+                (ReadPiece::Data { len: len as u32, crc }, Some(chunk), run)
             }
             (Piece::Hole(hole), _) => {
                 let hole = hole.min(content.run_end(offset) - offset);
@@ -229,7 +283,7 @@ impl Reader {
             _ if stream => (ReadPiece::End, None, self.taken(content).and_then(RunHasher::finish)),
             _ => return Err(shorter(content, offset)),
         };
-        self.queue.send(Message::FromSource(Report::Read { lane: self.lane, id, offset, piece, bytes, run }));
+        self.queue.send(Message::FromSource(Report::Read { lane: self.lane, id, offset, piece, chunk, run }));
         Ok(())
     }
 
@@ -283,6 +337,14 @@ fn fill(content: &dyn Content, offset: u64, buffer: &mut [u8]) -> Result<Piece, 
         }
     }
     Ok(Piece::Data(filled))
+}
+
+fn failed(read: &Read, error: std::io::Error) -> SourceError {
+    SourceError {
+        kind: SourceErrorKind::Io { action: "read", error },
+        item: read.content.item.name.clone(),
+        offset: Some(read.offset),
+    }
 }
 
 fn shorter(content: &Opened, offset: u64) -> SourceError {
