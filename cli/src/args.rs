@@ -396,6 +396,10 @@ value_enum!(DataPathArg => DataPath {
     Direct => DataPath::Direct,
     /// Through the page cache
     Buffered => DataPath::Buffered,
+    /// Between page cache and socket, unseen: with `--integrity none` alone
+    Splice => DataPath::Splice,
+    /// The same by `io_uring`
+    RingSplice => DataPath::RingSplice,
 });
 value_enum!(TransferIntegrity => Integrity {
     /// Finds accidents

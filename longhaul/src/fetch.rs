@@ -121,7 +121,7 @@ impl Fetch {
     pub fn into(self, destination: impl AsRef<Path>) -> Transfer {
         let path = destination.as_ref().to_path_buf();
         Transfer::start(move |watch| {
-            self.settings.check()?;
+            self.settings.check_joiner()?;
             self.destination.check(self.settings.integrity)?;
             let landed = once_more(watch, "fetched", || self.land(&path, watch));
             landed.map_err(|error| error.resumable(self.destination.holds(&path)))
@@ -173,7 +173,7 @@ impl Fetch {
     pub fn into_sink(mut self, sink: Box<dyn Sink>) -> Transfer {
         self.settings.without_files();
         Transfer::start(move |watch| {
-            self.settings.check()?;
+            self.settings.check_joiner()?;
             self.run(sink, watch)
         })
     }
@@ -183,7 +183,7 @@ impl Fetch {
     pub fn dry_run(self, destination: impl AsRef<Path>) -> Transfer<Survey> {
         let path = destination.as_ref().to_path_buf();
         Transfer::start(move |watch| {
-            self.settings.check()?;
+            self.settings.check_joiner()?;
             let (sink, heard) = DryRun::new(self.destination.sink(&path)?);
             match self.run(Box::new(sink), watch) {
                 Err(error) if error.kind() == ErrorKind::Cancelled && !watch.is_cancelled() => {
@@ -207,7 +207,7 @@ impl Fetch {
     ) -> Transfer<(Summary, T)> {
         self.settings.without_files();
         Transfer::start(move |watch| {
-            self.settings.check()?;
+            self.settings.check_joiner()?;
             let summary = self.run(sink, watch)?;
             let value = published.take();
             value.map(|value| (summary, value)).ok_or_else(|| {
@@ -220,7 +220,7 @@ impl Fetch {
         let started = Instant::now();
         let (options, pool) = (self.settings.options()?, self.settings.pool(1));
         let control: &Arc<_> = watch.control();
-        let Chosen { transport, engine } = self.settings.transport.engine(&pool, control);
+        let Chosen { transport, engine } = self.settings.engine(&pool, control);
         let lender = Lender::new(sink);
         let summary = until_admitted(Side::Joiner, control, self.busy_wait, || {
             let sink = lender.lend().ok_or_else(|| {

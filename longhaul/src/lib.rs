@@ -79,6 +79,7 @@ mod room;
 mod serve;
 mod service;
 mod settings;
+mod spliced;
 mod summary;
 mod transfer;
 mod unavailable;

@@ -16,6 +16,8 @@ pub struct Probe {
     pub ring: Result<RingProbe, String>,
     /// The limit on locked memory in bytes: what a process has, and what it may ask for.
     pub locked_memory: Option<(u64, u64)>,
+    /// Whether bytes could move by splice, or why not.
+    pub splice: Result<(), String>,
     /// The file system that was asked for.
     pub place: Option<PlaceProbe>,
     /// What [`Transport::Auto`] takes.
@@ -48,6 +50,8 @@ pub struct PlaceProbe {
     pub in_memory: bool,
     /// Whether the page cache can be passed by; nothing if that can't be told.
     pub direct: Option<bool>,
+    /// Whether its files can be spliced from and into; nothing if that can't be told.
+    pub splice: Option<bool>,
 }
 
 impl PlaceProbe {
@@ -73,6 +77,7 @@ impl Probe {
             transport: if ring.is_ok() { Transport::Uring } else { Transport::Std },
             ring,
             locked_memory,
+            splice: splice(),
             place,
         })
     }
@@ -112,7 +117,13 @@ fn place(path: &Path) -> Result<PlaceProbe, Error> {
         file_system: found.name,
         in_memory: found.in_memory,
         direct: found.direct,
+        splice: longhaul_transport_uring::splices(path),
     })
+}
+
+fn splice() -> Result<(), String> {
+    let pipe = longhaul_transport::Pipes::default().open();
+    pipe.map(drop).map_err(|why| format!("no pipe of 1 MiB is to be had: {why}"))
 }
 
 #[cfg(not(all(target_os = "linux", not(longhaul_portable))))]

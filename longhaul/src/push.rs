@@ -111,7 +111,7 @@ impl Push {
         let started = Instant::now();
         let (options, pool) = (self.settings.options()?, self.settings.pool(1));
         let control = watch.control();
-        let Chosen { transport, engine } = self.settings.transport.engine(&pool, control);
+        let Chosen { transport, engine } = self.settings.engine(&pool, control);
         let summary = until_admitted(Side::Provider, control, self.busy_wait, || {
             let source = Arc::clone(source);
             Ok::<_, Error>(longhaul_transport::provide(address, source, &options, &pool, control, &engine)?)

@@ -116,7 +116,7 @@ impl Receive {
     /// # Errors
     /// If the destination can't be used, a choice can't be, or the address can't be had.
     pub fn start(self) -> Result<Service, Error> {
-        self.settings.check()?;
+        self.settings.check_joiner()?;
         let make: MakeSink = match self.target {
             Target::Path(path, destination) => {
                 destination.check(self.settings.integrity)?;

@@ -301,7 +301,7 @@ impl Shared {
     }
 
     fn chosen(&self, control: &Control) -> &Chosen {
-        self.chosen.get_or_init(|| self.settings.transport.engine(&self.pool, control))
+        self.chosen.get_or_init(|| self.settings.engine(&self.pool, control))
     }
 
     fn stop(&self) {

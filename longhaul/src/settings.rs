@@ -146,7 +146,7 @@ impl Default for Settings {
 impl Settings {
     /// What is moved comes from or goes into no files that are known here.
     pub(crate) fn without_files(&mut self) {
-        if self.transport == Transport::Auto {
+        if self.transport == Transport::Auto && self.data_path != DataPath::RingSplice {
             self.transport = Transport::Std;
         }
     }
@@ -176,6 +176,7 @@ impl Settings {
         {
             wrong.push(format!("the buffer memory must be at least {MIN_MEMORY} bytes, not {memory}"));
         }
+        wrong.extend(self.wrong_data_path());
         if wrong.is_empty() { Ok(()) } else { Err(Error::new(ErrorKind::Usage, wrong.join("; "))) }
     }
 

@@ -20,14 +20,19 @@ fn transfer(transport: &str) -> [Outcome; 2] {
 }
 
 fn transfer_by(told: &[&str]) -> [Outcome; 2] {
+    transfer_between(told, told)
+}
+
+/// The provider is told this, and the joiner that.
+fn transfer_between(provider: &[&str], joiner: &[&str]) -> [Outcome; 2] {
     let scratch = Scratch::new();
     let (state, copy) = (scratch.dir("state"), scratch.join("copy"));
     for (name, bytes) in [("small", 100), ("large", 3 << 20), ("odd", (2 << 20) + 777)] {
         fs::write(state.join(name), vec![7; bytes]).unwrap();
     }
-    let options = [&["--json", "-v"], told].concat();
-    let provider = Listening::serve(&state, &[&["--once"], &options[..]].concat());
-    let joiner = fetch(&provider.address, &copy, &options).expect(0);
+    let said = ["--json", "-v"];
+    let provider = Listening::serve(&state, &[&["--once"], &said[..], provider].concat());
+    let joiner = fetch(&provider.address, &copy, &[&said[..], joiner].concat()).expect(0);
     let provider = provider.wait().expect(0);
     assert_same(&state, &copy);
     [joiner, provider]
@@ -49,6 +54,39 @@ fn any_data_path_can_be_chosen_by_name_on_each_side() {
             let _ = transfer_by(&["--transport", transport, "--data-path", path]);
         }
     }
+}
+
+#[test]
+fn bytes_that_nobody_sees_move_without_checksums_alone() {
+    for (transport, path) in [("std", "splice"), ("uring", "ring-splice"), ("uring", "splice")] {
+        let provider = ["--transport", transport, "--data-path", path];
+        let joiner = [&provider[..], &["--integrity", "none"]].concat();
+        for outcome in transfer_between(&provider, &joiner) {
+            let summary = outcome.summary();
+            assert_eq!((&summary["integrity"], &summary["root"]), (&"none".into(), &"none".into()));
+            let copied = outcome.stderr.contains("bytes are copied, not spliced");
+            assert!(!copied, "{outcome:?}");
+        }
+        // Either side alone, too.
+        let _ = transfer_between(&provider, &["--integrity", "none"]);
+        let _ = transfer_between(&[], &joiner);
+    }
+}
+
+#[test]
+fn whoever_wants_checksums_of_bytes_that_nobody_sees_is_told_what_to_choose() {
+    let scratch = Scratch::new();
+    let (state, copy) = (scratch.dir("state"), scratch.join("copy"));
+    fs::write(state.join("file"), [7; 100]).unwrap();
+    let provider = Listening::serve(&state, &["--data-path", "splice"]);
+    let fetched = |options: &[&str]| fetch(&provider.address, &copy, options);
+    let _ = fetched(&["--data-path", "splice"]).expect(2).says("--integrity none");
+    let _ = fetched(&["--data-path", "ring-splice", "--integrity", "none", "--transport", "std"])
+        .expect(2)
+        .says("needs a ring");
+    // What the provider can't do, the joiner hears.
+    let _ = fetched(&[]).expect(13).says("--integrity none");
+    assert!(!copy.exists());
 }
 
 #[test]
@@ -123,6 +161,8 @@ fn a_probe_says_what_is_there_and_why_it_would_be_chosen() {
     let ring = said["io_uring"]["available"].as_bool().unwrap();
     assert_eq!(said["transport"], if ring { "uring" } else { "std" }, "{said}");
     assert!(said["place"]["file_system"].is_string() && said["kernel"].is_string(), "{said}");
+    assert_eq!(said["splice"]["available"], true, "{said}");
+    assert!(said["place"]["splice"].is_boolean(), "{said}");
     let direct = said["place"]["direct"] == true && said["place"]["in_memory"] == false;
     assert_eq!(said["place"]["data_path"] == "direct", direct, "{said}");
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is left there");
