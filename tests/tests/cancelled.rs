@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use longhaul_core::reason::Reason;
 use longhaul_state::Source;
+#[cfg(not(longhaul_portable))]
+use longhaul_state::pool::Pool;
 use longhaul_state::sink::{DirectorySink, DirectorySinkOptions};
 use longhaul_state::source::{DirectoryOptions, DirectorySource};
 use longhaul_state::transfer::DataPath;
@@ -14,6 +16,8 @@ use longhaul_tests::conformance::doubles::MeddledSink;
 use longhaul_tests::conformance::tree::{Scratch, noise, write};
 use longhaul_tests::conformance::{ByEngine, Rig, Settings, Way, eventually};
 use longhaul_tests::sim::Random;
+#[cfg(not(longhaul_portable))]
+use longhaul_transport::Engine;
 use longhaul_transport_std::Blocking;
 
 /// Transfers of each engine, unless told otherwise.
@@ -26,12 +30,17 @@ fn engines() -> Vec<ByEngine> {
     vec![
         ByEngine { name: "std", engine: |_| Arc::new(Blocking), data_path: DataPath::Auto },
         #[cfg(not(longhaul_portable))]
-        ByEngine {
-            name: "uring",
-            engine: |pool| Arc::new(longhaul_transport_uring::Ring::start(pool).unwrap()),
-            data_path: DataPath::Direct,
-        },
+        ByEngine { name: "std, splice", engine: |_| Arc::new(Blocking), data_path: DataPath::Splice },
+        #[cfg(not(longhaul_portable))]
+        ByEngine { name: "uring", engine: ring, data_path: DataPath::Direct },
+        #[cfg(not(longhaul_portable))]
+        ByEngine { name: "uring, splice", engine: ring, data_path: DataPath::RingSplice },
     ]
+}
+
+#[cfg(not(longhaul_portable))]
+fn ring(pool: &Pool) -> Arc<dyn Engine> {
+    Arc::new(longhaul_transport_uring::Ring::start(pool).unwrap())
 }
 
 /// A number that the environment gives.

@@ -27,6 +27,26 @@ mod std_buffered {
 }
 
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+mod std_splice {
+    use super::*;
+
+    const STD: ByEngine =
+        ByEngine { name: "std, splice", engine: |_| Arc::new(Blocking), data_path: DataPath::Splice };
+
+    conformance!(STD, Fetch, unchecked);
+}
+
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+mod uring_splice {
+    use super::*;
+
+    const URING: ByEngine =
+        ByEngine { name: "uring, splice", data_path: DataPath::RingSplice, ..uring_buffered::URING };
+
+    conformance!(URING, Fetch, unchecked);
+}
+
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
 mod uring_transport {
     use super::*;
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longhaul_core::integrity::Integrity;
 use longhaul_state::pool::Pool;
 use longhaul_state::transfer::{DataPath, Options};
 use longhaul_state::{Sink, Source};
@@ -25,13 +26,18 @@ pub struct ByEngine {
 
 impl ByEngine {
     fn options(&self, party: &Party) -> Options {
-        Options { data_path: self.data_path, ..party.options.clone() }
+        let integrity = self.integrity(party.options.integrity);
+        Options { data_path: self.data_path, integrity, ..party.options.clone() }
     }
 }
 
 impl Subject for ByEngine {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn integrity(&self, wanted: Integrity) -> Integrity {
+        if self.data_path.is_spliced() { Integrity::None } else { wanted }
     }
 
     fn listen(&self) -> Box<dyn Listen> {

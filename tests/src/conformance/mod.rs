@@ -43,6 +43,10 @@ pub type End = Result<Summary, TransferError>;
 pub trait Subject: Sync {
     /// Its name in failures.
     fn name(&self) -> &'static str;
+    /// What becomes of the integrity that is wanted: none, where nobody sees the bytes.
+    fn integrity(&self, wanted: Integrity) -> Integrity {
+        wanted
+    }
     /// Listens on a free port of the loopback interface.
     fn listen(&self) -> Box<dyn Listen>;
     /// Dials a provider and receives its state.
@@ -286,21 +290,39 @@ pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// Makes a `#[test]` of each case, both ways or one, for a [`Subject`].
+/// Makes a `#[test]` of each case, both ways or one, for a [`Subject`]; for one on which nobody sees the bytes, without those
+/// about checksums.
 #[macro_export]
 macro_rules! conformance {
     ($subject:expr) => {
         mod fetch {
             use super::*;
-            $crate::conformance_cases!($subject, Fetch);
+            $crate::conformance!($subject, Fetch);
         }
         mod push {
             use super::*;
-            $crate::conformance_cases!($subject, Push);
+            $crate::conformance!($subject, Push);
         }
     };
     ($subject:expr, $way:ident) => {
         $crate::conformance_cases!($subject, $way);
+        $crate::conformance_checked_cases!($subject, $way);
+    };
+    ($subject:expr, $way:ident, unchecked) => {
+        $crate::conformance_cases!($subject, $way);
+    };
+}
+
+/// The cases that are about checksums. Use [`conformance!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_checked_cases {
+    ($subject:expr, $way:ident) => {
+        $crate::conformance_cases! { $subject, $way:
+            keeping::what_was_checked_otherwise_is_sent_again
+            keeping::what_was_changed_in_staging_is_sent_again
+            keeping::what_has_rotted_is_found_and_sent_again
+        }
     };
 }
 
@@ -363,9 +385,6 @@ macro_rules! conformance_cases {
             resuming::without_redial_a_lost_connection_is_an_error
             keeping::what_is_durable_is_not_sent_again
             keeping::what_changed_since_is_sent_anew_and_the_rest_is_kept
-            keeping::what_was_checked_otherwise_is_sent_again
-            keeping::what_was_changed_in_staging_is_sent_again
-            keeping::what_has_rotted_is_found_and_sent_again
             keeping::what_is_not_claimed_is_never_more_than_a_checkpoint
             words::what_applications_say_reaches_the_other_side
             words::a_part_of_a_state_by_its_id_and_selector

@@ -36,7 +36,7 @@ fn moves(rig: &Rig<'_>, settings: &Settings, scratch: &Scratch, options: Directo
     let sink = DirectorySink::new(scratch.destination(), options).unwrap();
     let (provider, joiner) = rig.run(Arc::new(source), Box::new(sink), settings).agreed();
     assert_eq!(scratch.residue(), ["DEST"]);
-    assert_eq!(provider.integrity, settings.joiner.options.integrity);
+    assert_eq!(provider.integrity, rig.subject.integrity(settings.joiner.options.integrity));
     assert_eq!(joiner.retries, 0);
     if fs::metadata(scratch.source()).unwrap().len() < 1 << 32 {
         let tree = look(&scratch.source());
