@@ -144,7 +144,7 @@ impl Role {
             Self::ProvideTraced { way, path } => {
                 let pool = pool(1);
                 let (engine, reads) = latency::Submitted::watch(way.engine(&pool)?);
-                let (_, summary) = serve(Arc::new(engine), vec![source(&path)?], &pool)?;
+                let (_, summary) = serve(Arc::new(engine), &options(way), vec![source(&path)?], &pool)?;
                 tell(&json!({ "digest": summary.root.to_string(), "submitted": reads.take() }))?;
             }
             Self::JoinTraced { way, address, path } => {
@@ -158,9 +158,10 @@ impl Role {
 }
 
 /// A process of its own is a member and a transfer of its own.
-fn options() -> Options {
+fn options(way: &Way) -> Options {
     let id = u128::from(std::process::id()).to_le_bytes();
-    Options { member: MemberId(id), transfer: TransferId(id), ..Options::default() }
+    let (data_path, integrity) = (way.data_path, way.integrity);
+    Options { member: MemberId(id), transfer: TransferId(id), data_path, integrity, ..Options::default() }
 }
 
 fn source(path: &Path) -> Result<Arc<dyn Source>, Box<dyn std::error::Error>> {
@@ -175,13 +176,14 @@ fn sink(path: &Path, journal: bool) -> Result<DirectorySink, Box<dyn std::error:
 /// Gives a state to as many joiners as there are sources, all at once.
 fn provide(way: &Way, sources: Vec<Arc<dyn Source>>) -> Result<(), Box<dyn std::error::Error>> {
     let pool = pool(sources.len());
-    let (started, summary) = serve(way.engine(&pool)?, sources, &pool)?;
+    let (started, summary) = serve(way.engine(&pool)?, &options(way), sources, &pool)?;
     Ok(tell_cost(started, summary.bytes, &summary.root.to_string())?)
 }
 
 /// The same by this engine: when the first joiner came, and what the last one got.
 fn serve(
     engine: Arc<dyn Engine>,
+    options: &Options,
     sources: Vec<Arc<dyn Source>>,
     pool: &Pool,
 ) -> Result<(Instant, Summary), Box<dyn std::error::Error>> {
@@ -193,8 +195,7 @@ fn serve(
         for source in sources {
             let caller = listener.accept()?.ok_or("the listener was stopped")?;
             first.get_or_insert_with(Instant::now);
-            sessions
-                .push(scope.spawn(|| caller.provide(source, &options(), pool, &Arc::new(Control::new()))));
+            sessions.push(scope.spawn(|| caller.provide(source, options, pool, &Arc::new(Control::new()))));
         }
         let mut last = None;
         for session in sessions {
@@ -207,5 +208,5 @@ fn serve(
 fn receive(way: &Way, address: &str, sink: Box<dyn Sink>) -> Result<Summary, Box<dyn std::error::Error>> {
     let pool = pool(1);
     let engine = way.engine(&pool)?;
-    Ok(join(address, sink, &options(), &pool, &Arc::new(Control::new()), &engine)?)
+    Ok(join(address, sink, &options(way), &pool, &Arc::new(Control::new()), &engine)?)
 }

@@ -3,8 +3,10 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use longhaul_core::integrity::Integrity;
 use longhaul_core::wire::ChunkLen;
 use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
+use longhaul_state::transfer::DataPath;
 use longhaul_transport::Engine;
 
 use crate::report::Report;
@@ -18,6 +20,8 @@ pub(crate) struct Way {
     pub(crate) name: &'static str,
     /// What W1 must reach beside the bare loop, and W2 beside rsync and `cp`.
     pub(crate) targets: Targets,
+    pub(crate) data_path: DataPath,
+    pub(crate) integrity: Integrity,
     start: fn(&Pool) -> Started,
 }
 
@@ -34,6 +38,8 @@ pub(crate) struct Targets {
 const STD: Way = Way {
     name: "std",
     targets: Targets { bare_loop: 0.0, limits: 0.0, rsync: 1.4, cp: 0.0, cpu_per_gb: None },
+    data_path: DataPath::Auto,
+    integrity: Integrity::Crc32c,
     start: |_| Ok(Arc::new(longhaul_transport_std::Blocking)),
 };
 
@@ -41,6 +47,8 @@ const STD: Way = Way {
 const URING: Way = Way {
     name: "uring",
     targets: Targets { bare_loop: 0.95, limits: 0.9, rsync: 2.0, cp: 1.0, cpu_per_gb: Some((0.45, 0.25)) },
+    data_path: DataPath::Auto,
+    integrity: Integrity::Crc32c,
     start: |pool| Ok(Arc::new(longhaul_transport_uring::Ring::start(pool)?)),
 };
 
@@ -51,9 +59,45 @@ pub(crate) const WAYS: &[Way] = &[
     URING,
 ];
 
+/// No targets.
+const NONE: Targets = Targets { bare_loop: 0.0, limits: 0.0, rsync: 0.0, cp: 0.0, cpu_per_gb: None };
+
+/// Those without checksums, among them those on which nobody sees the bytes: for W1 alone.
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+pub(crate) const UNCHECKED: &[Way] = &[
+    Way { name: "std, no checksums", integrity: Integrity::None, targets: NONE, ..STD },
+    Way {
+        name: "std, no checksums, splice",
+        data_path: DataPath::Splice,
+        integrity: Integrity::None,
+        targets: NONE,
+        ..STD
+    },
+    Way { name: "uring, no checksums", integrity: Integrity::None, targets: NONE, ..URING },
+    Way {
+        name: "uring, no checksums, ring-splice",
+        data_path: DataPath::RingSplice,
+        integrity: Integrity::None,
+        targets: NONE,
+        ..URING
+    },
+];
+#[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
+pub(crate) const UNCHECKED: &[Way] =
+    &[Way { name: "std, no checksums", integrity: Integrity::None, targets: NONE, ..STD }];
+
 impl Way {
     /// Those that work here; others are noted.
     pub(crate) fn all(report: &mut Report) -> Vec<&'static Self> {
+        Self::working(WAYS, report)
+    }
+
+    /// Those without checksums that work here.
+    pub(crate) fn unchecked(report: &mut Report) -> Vec<&'static Self> {
+        Self::working(UNCHECKED, report)
+    }
+
+    fn working(ways: &'static [Self], report: &mut Report) -> Vec<&'static Self> {
         let works = |way: &&Self| match way.engine(&pool(1)) {
             Ok(_) => true,
             Err(why) => {
@@ -61,12 +105,15 @@ impl Way {
                 false
             }
         };
-        WAYS.iter().filter(works).collect()
+        ways.iter().filter(works).collect()
     }
 
     /// The one of this name.
     pub(crate) fn named(name: &str) -> Result<&'static Self, String> {
-        WAYS.iter().find(|way| way.name == name).ok_or_else(|| format!("there is no way {name}"))
+        WAYS.iter()
+            .chain(UNCHECKED)
+            .find(|way| way.name == name)
+            .ok_or_else(|| format!("there is no way {name}"))
     }
 
     /// Its row in a table.

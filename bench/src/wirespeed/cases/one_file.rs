@@ -32,7 +32,7 @@ pub(super) fn warm(plan: &Plan, report: &mut Report) -> io::Result<Table> {
     let bytes = plan.file_bytes;
     let landings = Landings::new(&plan.dir, "w1", Before::Removed);
     let next = || landings.next();
-    let ways = Way::all(report);
+    let (ways, unchecked) = (Way::all(report), Way::unchecked(report));
     let mut cases = vec![Case::new(COPY, || memory::copy(bytes, false))];
     if takes_direct(&next()?, report) {
         cases.push(Case::new(WRITE, || disk::write(&next()?, bytes, true)));
@@ -48,7 +48,8 @@ pub(super) fn warm(plan: &Plan, report: &mut Report) -> io::Result<Table> {
     }
     cases.push(Case::new(BUFFERED, || disk::write(&next()?, bytes, false)));
     cases.push(Case::new(NO_JOURNAL, || roles::files(&WAYS[0], source, &next()?, false)));
-    cases.extend(ways.iter().map(|way| Case::new(way.row(), || roles::files(way, source, &next()?, true))));
+    let all = ways.iter().chain(&unchecked);
+    cases.extend(all.map(|way| Case::new(way.row(), || roles::files(way, source, &next()?, true))));
     cases.extend(rsync(source, bytes, &next, report));
     for pipe in Pipe::ALL {
         match pipe.find() {
