@@ -79,7 +79,6 @@ impl Incoming {
                     match result {
                         Ok(0) => return Ended::Io(None),
                         Ok(_) => {}
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) => return Ended::Io(Some(error)),
                     }
                     if let Some(coming) = telling.came(bytes, missing) {
@@ -101,7 +100,6 @@ impl Incoming {
             match result {
                 Ok(0) => return None,
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Some(error),
             }
         }
@@ -123,7 +121,6 @@ async fn send(socket: Arc<TcpStream>, bursts: Receiver<Burst>, reporter: Reporte
                     reporter.taken(bytes as u64);
                 }
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return reporter.ended(Some(error)),
             }
         }

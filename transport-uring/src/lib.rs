@@ -15,6 +15,7 @@
 //! block runs on the ring's thread; a source that is no file is read as the blocking transport reads it.
 #![cfg(all(target_os = "linux", not(longhaul_portable)))]
 
+mod amiss;
 mod cold;
 mod lane;
 mod local;
@@ -24,6 +25,8 @@ mod reads;
 mod registered;
 mod ring;
 mod splice;
+#[cfg(test)]
+mod trials;
 mod writes;
 
 pub use probe::{Features, FileSystem, Unavailable, features, file_system, locked_memory};

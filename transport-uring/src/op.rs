@@ -18,6 +18,10 @@ use nix::libc::{self, iovec, msghdr};
 use tokio_uring::buf::{IoBuf, IoBufMut};
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
+use crate::amiss;
+
+/// How often a ring may say in a row that it would have to wait: it was asked to.
+const REFUSALS: usize = 100;
 /// Pieces of memory that one operation sends (`IOV_MAX`).
 const PIECES: usize = 1024;
 
@@ -37,13 +41,25 @@ impl<D> OneshotOutputTransform for Completed<D> {
     }
 }
 
-/// Submits an operation, and awaits its completion.
+/// Submits an operation, and awaits its completion: again if it was interrupted, or was not waited for.
 ///
 /// # Safety
 /// All memory and descriptors that `entry` names belong to `data`, wherever `data` is moved, and nobody else
 /// touches the memory in a way that the operation does not allow.
-async unsafe fn submit<D: Unpin + 'static>(entry: squeue::Entry, data: D) -> (io::Result<usize>, D) {
-    UnsubmittedOneshot::new(data, Completed(PhantomData), entry).submit().await
+async unsafe fn submit<D: Unpin + 'static>(entry: squeue::Entry, mut data: D) -> (io::Result<usize>, D) {
+    let mut refusals = 0;
+    loop {
+        let result;
+        (result, data) = match amiss::error() {
+            Some(error) => (Err(error), data),
+            None => UnsubmittedOneshot::new(data, Completed(PhantomData), entry.clone()).submit().await,
+        };
+        match &result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && refusals < REFUSALS => refusals += 1,
+            _ => return (result, data),
+        }
+    }
 }
 
 /// Receives what there is into a part of the buffer. `index`: where the buffer is registered.
@@ -55,7 +71,7 @@ pub(crate) async fn receive(
 ) -> (io::Result<usize>, Buffer) {
     let descriptor = types::Fd(socket.as_raw_fd());
     let part = &mut buffer[range];
-    let (start, len) = (part.as_mut_ptr(), part.len() as u32);
+    let (start, len) = (part.as_mut_ptr(), amiss::cut(part.len()) as u32);
     let entry = match index {
         Some(index) => opcode::ReadFixed::new(descriptor, start, len, index).build(),
         None => opcode::Recv::new(descriptor, start, len).build(),
@@ -76,7 +92,7 @@ pub(crate) async fn read_at(
 ) -> (io::Result<usize>, Buffer) {
     let descriptor = types::Fd(file.as_raw_fd());
     let part = &mut buffer[range];
-    let (start, len) = (part.as_mut_ptr(), part.len() as u32);
+    let (start, len) = (part.as_mut_ptr(), amiss::cut(part.len()) as u32);
     let entry = match index {
         Some(index) => opcode::ReadFixed::new(descriptor, start, len, index).offset(offset).build(),
         None => opcode::Read::new(descriptor, start, len).offset(offset).build(),
@@ -96,7 +112,7 @@ pub(crate) async fn write(
     let descriptor = types::Fd(file.as_raw_fd());
     let offset = chunk.offset() + part.start as u64;
     let bytes = &chunk.bytes()[part];
-    let (start, len) = (bytes.as_ptr(), bytes.len() as u32);
+    let (start, len) = (bytes.as_ptr(), amiss::cut(bytes.len()) as u32);
     let entry = match index {
         Some(index) => opcode::WriteFixed::new(descriptor, start, len, index).offset(offset).build(),
         None => opcode::Write::new(descriptor, start, len).offset(offset).build(),

@@ -198,7 +198,6 @@ async fn fill(
         match result {
             Ok(0) => break,
             Ok(read) => filled = (filled + read).min(wanted),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // A place that is not aligned, or other rules of the file system: the page cache has none.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput && direct.is_some() => direct = None,
             Err(error) => return (buffer, Err(error)),

@@ -19,7 +19,7 @@ use crate::registered::Registered;
 use crate::{lane, reads, writes};
 
 /// Operations that may wait to be submitted at once; more are submitted earlier.
-const ENTRIES: u32 = 256;
+pub(crate) const ENTRIES: u32 = 256;
 
 /// Work for the ring's thread.
 type Job = Box<dyn FnOnce(&Rc<Local>) + Send>;
@@ -66,7 +66,7 @@ impl Ring {
     }
 
     /// Has the ring's thread do something; `false` if it has ended.
-    fn submit(&self, job: impl FnOnce(&Rc<Local>) + Send + 'static) -> bool {
+    pub(crate) fn submit(&self, job: impl FnOnce(&Rc<Local>) + Send + 'static) -> bool {
         self.jobs.as_ref().is_some_and(|jobs| jobs.send(Box::new(job)))
     }
 

@@ -67,7 +67,6 @@ async fn write_part(
         match result {
             Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), chunk),
             Ok(written) => part.start += written,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return (Err(error), chunk),
         }
     }

@@ -21,8 +21,10 @@ use crate::link::Link;
 use crate::listening::Listening;
 use crate::transport::Transport;
 
-/// By blocking calls it goes through the page cache here: faults between it and the disk are tried so. A ring passes it by.
+/// By blocking calls it goes through the page cache here, unless told otherwise: faults between it and the disk are tried
+/// so. A ring passes it by.
 const CACHED: [&str; 2] = ["--data-path", "buffered"];
+const DIRECT: [&str; 2] = ["--data-path", "direct"];
 
 /// What all sessions are told, in the environment: what stands on the command line outranks it.
 const SESSION: [(&str, &str); 2] = [("LONGHAUL_NO_REDIAL", "1"), ("LONGHAUL_STALL_TIMEOUT", "10s")];
@@ -32,6 +34,7 @@ const SESSION: [(&str, &str); 2] = [("LONGHAUL_NO_REDIAL", "1"), ("LONGHAUL_STAL
 pub struct Rig {
     longhaul: PathBuf,
     transport: Transport,
+    data_path: Option<[&'static str; 2]>,
     file_system: FileSystem,
     options: Option<&'static str>,
     provider: Listening,
@@ -77,6 +80,7 @@ impl Rig {
         let mut rig = Self {
             longhaul,
             transport: Transport::chosen(),
+            data_path: None,
             file_system,
             options,
             provider,
@@ -95,6 +99,13 @@ impl Rig {
     #[must_use]
     pub fn by(mut self, transport: Transport) -> Self {
         self.transport = transport;
+        self
+    }
+
+    /// The same, whose fetches pass the page cache by, whatever the transport.
+    #[must_use]
+    pub fn past_the_cache(mut self) -> Self {
+        self.data_path = Some(DIRECT);
         self
     }
 
@@ -289,8 +300,8 @@ impl Rig {
 
     /// How a joiner moves bytes onto the disk.
     fn moving(&self) -> impl Iterator<Item = &'static str> {
-        let cached: &[_] = if self.transport == Transport::Std { &CACHED } else { &[] };
-        self.transport.arguments().into_iter().chain(cached.iter().copied())
+        let usual = (self.transport == Transport::Std).then_some(CACHED);
+        self.transport.arguments().into_iter().chain(self.data_path.or(usual).into_iter().flatten())
     }
 
     /// Waits until the provider has said this.

@@ -8,6 +8,7 @@ use std::process::Command;
 use longhaul_tests::command::PATIENCE;
 use longhaul_tests::conformance::tree::noise;
 use longhaul_tests::disk::{Blocks, Fault, FileSystem, Rig, said};
+use longhaul_tests::transport::Transport;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::statvfs::fstatvfs;
 
@@ -138,19 +139,31 @@ fn xfs_the_room_is_used_up_in_the_middle_and_the_same_command_goes_on_later() {
     goes_on_when_there_is_room_again(rig, "no space left", fill_up, empty);
 }
 
-/// Nothing is reserved for files that are this small: the write itself finds no room.
-// Catalogue: F19
-#[test]
-fn a_write_that_finds_no_room_fails_in_words_and_the_same_command_goes_on_later() {
+/// Nothing is reserved for files that are this small, and come whole: the write itself finds no room.
+fn a_write_finds_no_room(transport: Transport, by_path: impl Fn(Rig) -> Rig) {
     if !is_possible(FileSystem::Ext4) {
         return;
     }
     let make = |source: &Path| {
         fs::create_dir(source)?;
-        (0..20).try_for_each(|n| fs::write(source.join(n.to_string()), noise(n, 300_000)))
+        (0..50).try_for_each(|n| fs::write(source.join(n.to_string()), noise(n, 30 * 4096)))
     };
-    let rig = Rig::with_source(&longhaul(), FileSystem::Ext4, &[], &make).unwrap();
-    goes_on_when_there_is_room_again(rig, "no space left", fill_up, empty);
+    let rig = Rig::with_source(&longhaul(), FileSystem::Ext4, &[], &make).unwrap().by(transport);
+    goes_on_when_there_is_room_again(by_path(rig), "no space left", fill_up, empty);
+}
+
+// Catalogue: F19
+#[test]
+fn a_write_that_finds_no_room_fails_in_words_and_the_same_command_goes_on_later() {
+    a_write_finds_no_room(Transport::Std, |rig| rig);
+}
+
+// Catalogue: F19
+#[test]
+fn a_write_past_the_page_cache_that_finds_no_room_ends_so_by_any_transport() {
+    for transport in Transport::ALL {
+        a_write_finds_no_room(transport, Rig::past_the_cache);
+    }
 }
 
 // Catalogue: F20
