@@ -71,6 +71,9 @@ pub(crate) enum Command {
 pub(crate) struct ProbeArgs {
     /// A file or directory where a state lies or is to land; nothing is left there
     pub(crate) path: Option<PathBuf>,
+    /// So many rings at once
+    #[arg(long, value_name = "N", default_value_t = 1, env = "LONGHAUL_RING_THREADS")]
+    pub(crate) ring_threads: usize,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -250,6 +253,9 @@ pub(crate) struct Listen {
     /// Sessions at once; who comes beyond is told to ask again later
     #[arg(long, value_name = "N", default_value_t = longhaul::DEFAULT_MAX_SESSIONS, env = "LONGHAUL_MAX_SESSIONS")]
     pub(crate) max_sessions: usize,
+    /// Threads with a ring of their own that share the sessions, 1 to 64, where rings move the bytes
+    #[arg(long, value_name = "N", default_value_t = 1, env = "LONGHAUL_RING_THREADS")]
+    pub(crate) ring_threads: usize,
     /// Ends with the end of the first session, and with its exit code
     #[arg(long, env = "LONGHAUL_ONCE", value_parser = FalseyValueParser::new())]
     pub(crate) once: bool,

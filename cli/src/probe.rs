@@ -7,7 +7,7 @@ use crate::args::ProbeArgs;
 use crate::output::Output;
 
 pub(crate) fn run(args: &ProbeArgs, output: &Output) -> Result<(), Error> {
-    let probe = longhaul::probe(args.path.as_deref())?;
+    let probe = longhaul::probe_threads(args.path.as_deref(), args.ring_threads)?;
     output.object(&object(&probe));
     output.answer(&text(&probe));
     Ok(())
@@ -23,6 +23,7 @@ fn object(probe: &Probe) -> Value {
                 "available": true,
                 "cooperative": ring.cooperative,
                 "operations": operations,
+                "rings": ring.threads,
                 "buffers_registered": ring.registered,
                 "buffers": ring.buffers,
             })
@@ -69,6 +70,7 @@ fn text(probe: &Probe) -> String {
             let missing = named(false);
             let missing = if missing.is_empty() { missing } else { format!("; without {missing}") };
             rows.push(("io_uring", format!("with {}{missing}", named(true))));
+            rows.push(("rings", format!("{} can be had at once", ring.threads)));
             rows.push(("buffers", format!("{} of {} may be registered", ring.registered, ring.buffers)));
         }
         Err(why) => rows.push(("io_uring", format!("none: {why}"))),

@@ -16,10 +16,11 @@ use longhaul_state::{LinksPolicy, Sink};
 use crate::busy::{BUSY_WAIT, until_admitted};
 use crate::destination::Destination;
 use crate::dry_run::DryRun;
+use crate::engines::Engines;
 use crate::error::{Error, ErrorKind};
 use crate::lent::Lender;
 use crate::once_more::once_more;
-use crate::settings::{Chosen, Settings, common_settings};
+use crate::settings::{Settings, common_settings};
 use crate::summary::Summary;
 use crate::transfer::Transfer;
 use crate::watch::Watch;
@@ -218,16 +219,24 @@ impl Fetch {
 
     fn run(&self, sink: Box<dyn Sink>, watch: &Watch) -> Result<Summary, Error> {
         let started = Instant::now();
-        let (options, pool) = (self.settings.options()?, self.settings.pool(1));
+        let options = self.settings.options()?;
         let control: &Arc<_> = watch.control();
-        let Chosen { transport, engine } = self.settings.engine(&pool, control);
+        let engines = Engines::start(&self.settings, 1, 1, control);
+        let place = engines.place();
         let lender = Lender::new(sink);
         let summary = until_admitted(Side::Joiner, control, self.busy_wait, || {
             let sink = lender.lend().ok_or_else(|| {
                 Error::new(ErrorKind::Busy, "the provider was busy after the session had begun")
             })?;
-            Ok(longhaul_transport::join(self.address.as_str(), sink, &options, &pool, control, &engine)?)
+            Ok(longhaul_transport::join(
+                self.address.as_str(),
+                sink,
+                &options,
+                place.pool,
+                control,
+                place.engine,
+            )?)
         })?;
-        Ok(Summary::new(&summary, started.elapsed(), transport))
+        Ok(Summary::new(&summary, started.elapsed(), engines.transport))
     }
 }

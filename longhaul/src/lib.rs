@@ -66,6 +66,7 @@
 mod busy;
 mod destination;
 mod dry_run;
+mod engines;
 mod error;
 mod fetch;
 mod lent;
@@ -158,7 +159,15 @@ pub fn verify(path: impl AsRef<Path>) -> Verify {
 /// # Errors
 /// If there is nothing at `path`, or it may not be looked at.
 pub fn probe(path: Option<&Path>) -> Result<Probe, Error> {
-    Probe::look(path)
+    Probe::look(path, 1)
+}
+
+/// The same for a service with so many rings: see [`Serve::runtime_threads`].
+///
+/// # Errors
+/// As [`probe`].
+pub fn probe_threads(path: Option<&Path>, threads: usize) -> Result<Probe, Error> {
+    Probe::look(path, threads)
 }
 
 #[cfg(doctest)]

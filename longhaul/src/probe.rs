@@ -32,7 +32,9 @@ pub struct RingProbe {
     pub cooperative: bool,
     /// Operations, and whether it has them.
     pub operations: Vec<(&'static str, bool)>,
-    /// How many buffers may be registered with it.
+    /// How many of the rings that were asked for can be had at once.
+    pub threads: usize,
+    /// How many buffers may be registered with them.
     pub registered: usize,
     /// Of how many.
     pub buffers: usize,
@@ -69,9 +71,9 @@ impl PlaceProbe {
 
 impl Probe {
     /// Looks at this machine, and at what `path` lies on.
-    pub(crate) fn look(path: Option<&Path>) -> Result<Self, Error> {
+    pub(crate) fn look(path: Option<&Path>, threads: usize) -> Result<Self, Error> {
         let place = path.map(place).transpose()?;
-        let (ring, locked_memory) = ring();
+        let (ring, locked_memory) = ring(threads);
         Ok(Self {
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").ok().map(|text| text.trim().into()),
             transport: if ring.is_ok() { Transport::Uring } else { Transport::Std },
@@ -93,13 +95,14 @@ impl Probe {
 }
 
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
-fn ring() -> (Result<RingProbe, String>, Option<(u64, u64)>) {
-    let pool = Settings::default().pool(1);
-    let found = longhaul_transport_uring::features(&pool).map_err(|why| why.to_string());
-    let buffers = pool.lay_out().len();
+fn ring(threads: usize) -> (Result<RingProbe, String>, Option<(u64, u64)>) {
+    let pools = Settings::default().pools(threads, threads);
+    let found = longhaul_transport_uring::features(&pools).map_err(|why| why.to_string());
+    let buffers = pools.iter().map(|pool| pool.lay_out().len()).sum();
     let ring = found.map(|found| RingProbe {
         cooperative: found.cooperative,
         operations: found.operations,
+        threads: found.rings,
         registered: found.registered,
         buffers,
     });
@@ -127,7 +130,7 @@ fn splice() -> Result<(), String> {
 }
 
 #[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
-fn ring() -> (Result<RingProbe, String>, Option<(u64, u64)>) {
+fn ring(_threads: usize) -> (Result<RingProbe, String>, Option<(u64, u64)>) {
     (Err("this build has none".into()), None)
 }
 

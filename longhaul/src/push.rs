@@ -13,9 +13,10 @@ use longhaul_state::source::{
 use longhaul_state::{LinksPolicy, Source};
 
 use crate::busy::{BUSY_WAIT, until_admitted};
+use crate::engines::Engines;
 use crate::error::Error;
 use crate::once_more::once_more;
-use crate::settings::{Chosen, Settings, common_settings};
+use crate::settings::{Settings, common_settings};
 use crate::summary::Summary;
 use crate::transfer::Transfer;
 use crate::watch::Watch;
@@ -109,13 +110,21 @@ impl Push {
 
     fn run(&self, source: &Arc<dyn Source>, address: &str, watch: &Watch) -> Result<Summary, Error> {
         let started = Instant::now();
-        let (options, pool) = (self.settings.options()?, self.settings.pool(1));
+        let options = self.settings.options()?;
         let control = watch.control();
-        let Chosen { transport, engine } = self.settings.engine(&pool, control);
+        let engines = Engines::start(&self.settings, 1, 1, control);
+        let place = engines.place();
         let summary = until_admitted(Side::Provider, control, self.busy_wait, || {
             let source = Arc::clone(source);
-            Ok::<_, Error>(longhaul_transport::provide(address, source, &options, &pool, control, &engine)?)
+            Ok::<_, Error>(longhaul_transport::provide(
+                address,
+                source,
+                &options,
+                place.pool,
+                control,
+                place.engine,
+            )?)
         })?;
-        Ok(Summary::new(&summary, started.elapsed(), transport))
+        Ok(Summary::new(&summary, started.elapsed(), engines.transport))
     }
 }

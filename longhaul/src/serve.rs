@@ -18,11 +18,15 @@ pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7400";
 /// Sessions at once, unless told.
 pub const DEFAULT_MAX_SESSIONS: usize = 8;
 
+/// Threads that a service may have for its rings.
+const RUNTIME_THREADS: std::ops::RangeInclusive<usize> = 1..=64;
+
 /// What both kinds of listeners let one choose.
 #[derive(Clone, Debug)]
 pub(crate) struct Listening {
     pub(crate) address: String,
     pub(crate) max_sessions: usize,
+    pub(crate) runtime_threads: usize,
     pub(crate) once: bool,
     pub(crate) insecure: bool,
 }
@@ -32,6 +36,7 @@ impl Default for Listening {
         Self {
             address: DEFAULT_ADDRESS.into(),
             max_sessions: DEFAULT_MAX_SESSIONS,
+            runtime_threads: 1,
             once: false,
             insecure: false,
         }
@@ -43,6 +48,11 @@ impl Listening {
     pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, Error> {
         if self.max_sessions == 0 {
             return Err(Error::new(ErrorKind::Usage, "at least one session must be allowed"));
+        }
+        if !RUNTIME_THREADS.contains(&self.runtime_threads) {
+            let (least, most) = (RUNTIME_THREADS.start(), RUNTIME_THREADS.end());
+            let message = format!("ring threads must be {least} to {most}, not {}", self.runtime_threads);
+            return Err(Error::new(ErrorKind::Usage, message));
         }
         let unknown = || {
             Error::new(ErrorKind::Usage, format!("{} is no address to listen at", self.address))
@@ -78,6 +88,14 @@ macro_rules! listening_settings {
         /// Sessions at once; who comes beyond is told to ask again later. 8 unless told.
         pub fn max_sessions(mut self, sessions: usize) -> Self {
             self.listening.max_sessions = sessions;
+            self
+        }
+
+        /// Threads that move the bytes of all sessions where rings do, 1 to 64: each has a ring and its part of the buffers,
+        /// and a session lives on one of them. 1 unless told; no more than there may be sessions, nor than the memory
+        /// for buffers has MiB.
+        pub fn runtime_threads(mut self, threads: usize) -> Self {
+            self.listening.runtime_threads = threads;
             self
         }
 

@@ -14,17 +14,17 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use longhaul_core::id::MemberId;
-use longhaul_state::pool::Pool;
 use longhaul_state::sink::SinkError;
 use longhaul_state::source::SourceError;
 use longhaul_state::transfer::Control;
 use longhaul_state::{Sink, Source};
 use longhaul_transport::{Arrival, Caller, Listener};
 
+use crate::engines::Engines;
 use crate::error::{Error, ErrorKind};
 use crate::room::Room;
 use crate::serve::Listening;
-use crate::settings::{Chosen, Settings, random};
+use crate::settings::{Settings, random};
 use crate::summary::Summary;
 use crate::unavailable::Unavailable;
 use crate::watch::{Events, Watch};
@@ -125,9 +125,11 @@ struct Shared {
     role: Role,
     settings: Settings,
     /// What moves the bytes of all sessions, from the first on.
-    chosen: OnceLock<Chosen>,
+    engines: OnceLock<Engines>,
+    /// So many of them at once, at most, on so many runtime threads.
+    sessions: usize,
+    runtime_threads: usize,
     once: bool,
-    pool: Pool,
     state: Mutex<State>,
 }
 
@@ -193,11 +195,12 @@ impl Service {
         let mut state = State::new(Room::new(places, settings.stall_timeout));
         let first_events = Mutex::new(Some(state.watch()));
         let shared = Arc::new(Shared {
-            pool: settings.pool(Room::sessions_at_most(places)),
             listener,
             role,
             settings,
-            chosen: OnceLock::new(),
+            engines: OnceLock::new(),
+            sessions: Room::sessions_at_most(places),
+            runtime_threads: listening.runtime_threads,
             once: listening.once,
             state: Mutex::new(state),
         });
@@ -267,6 +270,12 @@ impl Service {
         }
     }
 
+    /// How many sessions each of its engines has.
+    #[cfg(all(test, target_os = "linux", not(longhaul_portable)))]
+    pub(crate) fn loads(&self) -> Vec<usize> {
+        self.shared.engines.get().map_or_else(Vec::new, |engines| engines.loads().clone())
+    }
+
     fn join(&mut self) {
         if let Some(thread) = self.thread.take() {
             // It runs no code of others: sessions have threads of their own.
@@ -300,8 +309,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn chosen(&self, control: &Control) -> &Chosen {
-        self.chosen.get_or_init(|| self.settings.engine(&self.pool, control))
+    fn engines(&self, control: &Control) -> &Engines {
+        self.engines
+            .get_or_init(|| Engines::start(&self.settings, self.sessions, self.runtime_threads, control))
     }
 
     fn stop(&self) {
@@ -380,7 +390,7 @@ fn run(shared: &Shared, session: &Session, caller: Caller) {
     let result = catch_unwind(AssertUnwindSafe(|| converse(shared, session, caller)))
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "the session's thread panicked")));
     let result = result.map(|summary| {
-        Summary::new(&summary, started.elapsed(), shared.chosen(session.watch.control()).transport)
+        Summary::new(&summary, started.elapsed(), shared.engines(session.watch.control()).transport)
     });
     match &result {
         Ok(summary) => {
@@ -398,15 +408,17 @@ fn converse(
 ) -> Result<longhaul_state::transfer::Summary, Error> {
     let options = shared.settings.options()?;
     let control = session.watch.control();
-    let caller = caller.by(Arc::clone(&shared.chosen(control).engine));
+    let place = shared.engines(control).place();
+    tracing::debug!(session = session.id, engine = place.number, "the session's place");
+    let caller = caller.by(Arc::clone(place.engine));
     Ok(match &shared.role {
         Role::Provider(make) => {
             let source = make(session.watch()).unwrap_or_else(|error| Arc::new(Unavailable::new(error)));
-            caller.provide(source, &options, &shared.pool, control)?
+            caller.provide(source, &options, place.pool, control)?
         }
         Role::Joiner(make) => {
             let sink = make().unwrap_or_else(|error| Box::new(Unavailable::new(error)));
-            caller.join(sink, &options, &shared.pool, control)?
+            caller.join(sink, &options, place.pool, control)?
         }
     })
 }

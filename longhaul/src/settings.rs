@@ -1,16 +1,14 @@
 //! What every builder lets one choose.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use longhaul_core::id::{MemberId, TransferId};
 use longhaul_core::integrity::Integrity;
 use longhaul_core::wire::{ChunkLen, SELECTOR_MAX, STATE_ID_MAX};
 use longhaul_state::pool::{DEFAULT_MEMORY, MIN_MEMORY, Pool};
-use longhaul_state::transfer::{Control, DataPath, Event, Options};
-use longhaul_transport::Engine;
-use longhaul_transport_std::Blocking;
+use longhaul_state::transfer::{DataPath, Options};
 
 use crate::error::{Error, ErrorKind};
 
@@ -39,50 +37,6 @@ impl Transport {
             Self::Uring => "uring",
         }
     }
-
-    /// What moves the bytes of the sessions that take their buffers from `pool`. `control` hears of it if that
-    /// is not what was asked for by name.
-    pub(crate) fn engine(self, pool: &Pool, control: &Control) -> Chosen {
-        let (transport, engine): (_, Arc<dyn Engine>) = match self.ring(pool) {
-            Ok(ring) => (Self::Uring, ring),
-            Err(why) => {
-                if let Some(why) = why {
-                    let words = format!("io_uring is not used, but blocking calls: {why}");
-                    tracing::warn!("{words}");
-                    if self == Self::Uring {
-                        control.emit(&Event::Warning(words));
-                    }
-                }
-                (Self::Std, Arc::new(Blocking))
-            }
-        };
-        tracing::debug!(asked = self.name(), chosen = transport.name(), "transport");
-        Chosen { transport, engine }
-    }
-
-    /// A ring, or why there is none; nothing if nobody expects one.
-    #[cfg(all(target_os = "linux", not(longhaul_portable)))]
-    fn ring(self, pool: &Pool) -> Result<Arc<dyn Engine>, Option<String>> {
-        if self == Self::Std {
-            return Err(None);
-        }
-        match longhaul_transport_uring::Ring::start(pool) {
-            Ok(ring) => Ok(Arc::new(ring)),
-            Err(why) => Err(Some(why.to_string())),
-        }
-    }
-
-    #[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
-    fn ring(self, _pool: &Pool) -> Result<Arc<dyn Engine>, Option<String>> {
-        Err((self == Self::Uring).then(|| "this build has none".to_owned()))
-    }
-}
-
-/// What moves the bytes.
-pub(crate) struct Chosen {
-    /// Which it is: never [`Transport::Auto`].
-    pub(crate) transport: Transport,
-    pub(crate) engine: Arc<dyn Engine>,
 }
 
 impl fmt::Display for Transport {
@@ -198,10 +152,19 @@ impl Settings {
         })
     }
 
+    /// The buffers of so many sessions.
     pub(crate) fn pool(&self, sessions: usize) -> Pool {
         match &self.buffers {
             Buffers::Own { memory } => Pool::new(*memory, ChunkLen::DEFAULT, sessions, self.lanes),
             Buffers::Shared(pool) => pool.clone(),
+        }
+    }
+
+    /// The same in at most so many parts; a pool that others use too is in no parts.
+    pub(crate) fn pools(&self, sessions: usize, parts: usize) -> Vec<Pool> {
+        match &self.buffers {
+            Buffers::Own { memory } => Pool::split(*memory, ChunkLen::DEFAULT, sessions, self.lanes, parts),
+            Buffers::Shared(pool) => vec![pool.clone(); parts.clamp(1, sessions.max(1))],
         }
     }
 }

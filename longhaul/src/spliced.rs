@@ -1,11 +1,10 @@
 //! Data paths on which nobody sees the bytes: with what they can't be had together.
 
 use longhaul_core::integrity::Integrity;
-use longhaul_state::pool::Pool;
 use longhaul_state::transfer::{Control, DataPath, Event};
 
 use crate::error::{Error, ErrorKind};
-use crate::settings::{Chosen, Settings, Transport};
+use crate::settings::{Settings, Transport};
 
 /// Whether this build has them.
 pub(crate) const AVAILABLE: bool = cfg!(all(target_os = "linux", not(longhaul_portable)));
@@ -35,11 +34,10 @@ impl Settings {
         Ok(())
     }
 
-    /// What moves the bytes of the sessions that take their buffers from `pool`. `control` hears of it if that is not
-    /// what was asked for by name.
-    pub(crate) fn engine(&self, pool: &Pool, control: &Control) -> Chosen {
+    /// Which transport the data path leaves. `control` hears of it if that is not what was asked for by name.
+    pub(crate) fn wanted_transport(&self, control: &Control) -> Transport {
         if self.data_path != DataPath::Splice {
-            return self.transport.engine(pool, control);
+            return self.transport;
         }
         if self.transport == Transport::Uring {
             let words =
@@ -47,7 +45,7 @@ impl Settings {
             tracing::warn!("{words}");
             control.emit(&Event::Warning(words.into()));
         }
-        Transport::Std.engine(pool, control)
+        Transport::Std
     }
 }
 

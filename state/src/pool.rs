@@ -74,8 +74,19 @@ impl Pool {
     /// sessions but the first need beside buffers is taken off, so that many need no more memory than one; at most half.
     #[must_use]
     pub fn new(memory: usize, chunk: ChunkLen, sessions: usize, lanes: u16) -> Self {
-        let memory = memory.max(MIN_MEMORY);
-        let memory = memory - (sessions.saturating_sub(1) * SESSION_BYTES).min(memory / 2);
+        Self::with(memory_beside(memory, sessions), chunk, sessions, lanes)
+    }
+
+    /// The same memory for the same sessions, in at most so many pools of the same size, each for its part of the sessions:
+    /// one at least, with [`MIN_MEMORY`] at least.
+    #[must_use]
+    pub fn split(memory: usize, chunk: ChunkLen, sessions: usize, lanes: u16, parts: usize) -> Vec<Self> {
+        let parts = parts.min(sessions).min(memory / MIN_MEMORY).max(1);
+        let part = memory_beside(memory, sessions) / parts;
+        (0..parts).map(|_| Self::with(part, chunk, sessions.div_ceil(parts), lanes)).collect()
+    }
+
+    fn with(memory: usize, chunk: ChunkLen, sessions: usize, lanes: u16) -> Self {
         // Two chunks a lane, and lane 0 and a helper's on top, must fit for every session.
         let needed = sessions.max(1) * (2 * usize::from(lanes.max(1)) + 2);
         let mut chunk = chunk;
@@ -165,6 +176,12 @@ pub struct Region {
     pub start: usize,
     /// Bytes in it.
     pub len: usize,
+}
+
+/// What is left for buffers: sessions but the first have their part.
+fn memory_beside(memory: usize, sessions: usize) -> usize {
+    let memory = memory.max(MIN_MEMORY);
+    memory - (sessions.saturating_sub(1) * SESSION_BYTES).min(memory / 2)
 }
 
 const fn buffer_len(chunk: ChunkLen) -> usize {
@@ -424,6 +441,20 @@ mod tests {
         let held: Vec<_> = (0..8).map(|_| take_all(&pool.share())).collect();
         assert!(held.iter().all(|buffers| buffers.len() >= 6));
         assert!(pool.in_use() * pool.buffer_len() <= 16 << 20);
+    }
+
+    #[test]
+    fn pools_in_parts_are_no_more_than_one_pool() {
+        let one = Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, 8, 2);
+        for parts in 1..=4 {
+            let pools = Pool::split(DEFAULT_MEMORY, ChunkLen::DEFAULT, 8, 2, parts);
+            let bytes = |pool: &Pool| pool.0.capacity * pool.buffer_len();
+            assert_eq!(pools.len(), parts);
+            assert!(pools.iter().map(bytes).sum::<usize>() <= bytes(&one));
+            assert!(pools.iter().all(|pool| pool.lanes() >= one.lanes()));
+        }
+        let parts = |memory, sessions| Pool::split(memory, ChunkLen::DEFAULT, sessions, 2, 16).len();
+        assert_eq!([parts(DEFAULT_MEMORY, 1), parts(MIN_MEMORY, 8), parts(2 * MIN_MEMORY, 8)], [1, 1, 2]);
     }
 
     #[test]

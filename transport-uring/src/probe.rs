@@ -154,19 +154,32 @@ pub struct Features {
     pub cooperative: bool,
     /// Operations, and whether it has them.
     pub operations: Vec<(&'static str, bool)>,
-    /// How many of the pool's buffers may be registered.
+    /// How many rings can be had at once, of those that were asked for.
+    pub rings: usize,
+    /// How many of the pools' buffers may be registered.
     pub registered: usize,
 }
 
-/// Makes a ring for `pool`, looks at it, and ends it.
+/// Makes a ring for each pool, looks at it, and ends it.
 ///
 /// # Errors
 /// If there is none to be had here.
-pub fn features(pool: &Pool) -> Result<Features, Unavailable> {
+pub fn features(pools: &[Pool]) -> Result<Features, Unavailable> {
     let Trial { ring, cooperative, .. } = trial(1)?;
     let known = operations(&ring)?;
     let operations = NEEDED.iter().chain(&USEFUL).map(|(code, what)| (*what, known.is_supported(*code)));
-    Ok(Features { cooperative, operations: operations.collect(), registered: Ring::start(pool)?.register() })
+    let operations = operations.collect();
+    drop(ring);
+    let mut rings = Vec::new();
+    for pool in pools {
+        match Ring::start(pool) {
+            Ok(ring) => rings.push(ring),
+            Err(why) if rings.is_empty() => return Err(why),
+            Err(_) => break,
+        }
+    }
+    let registered = rings.iter().map(Ring::register).sum();
+    Ok(Features { cooperative, operations, rings: rings.len(), registered })
 }
 
 /// A file system, as far as moving bytes goes.

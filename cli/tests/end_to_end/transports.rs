@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::signal::Signal;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::rig::{Listening, Outcome, Running, Scratch, fetch, run, unprivileged, within};
@@ -98,6 +99,27 @@ fn the_summary_says_what_moved_the_bytes() {
             assert_eq!(outcome.summary()["transport"], if ring { "uring" } else { "std" }, "{outcome:?}");
         }
     }
+}
+
+#[test]
+fn a_service_has_as_many_rings_as_it_is_told_and_the_log_says_so() {
+    let scratch = Scratch::new();
+    let (state, copy) = (scratch.dir("state"), scratch.join("copy"));
+    fs::write(state.join("large"), vec![7; 3 << 20]).unwrap();
+    let told = ["--transport", "uring", "--ring-threads", "2", "-v"];
+    // One session needs no more than one.
+    for (n, (sessions, rings)) in [("8", true), ("1", false)].into_iter().enumerate() {
+        let provider = Listening::serve(&state, &[&told[..], &["--max-sessions", sessions]].concat());
+        fetch(&provider.address, &copy.with_extension(n.to_string()), &[]).expect(0);
+        provider.running.signal(Signal::SIGTERM);
+        let said = provider.wait().stderr;
+        let spread = said.contains("the sessions are spread over 2 rings");
+        assert!(spread == rings || said.contains(NO_RING), "{said}");
+    }
+    let probed = run(["probe", "--ring-threads", "2", "--json"]).expect(0).summary();
+    let rings = &probed["io_uring"]["rings"];
+    assert!(*rings == 2 || probed["io_uring"]["available"] == false, "{probed}");
+    let _ = run(["serve", state.to_str().unwrap(), "--ring-threads", "0"]).expect(2).says("ring threads");
 }
 
 // Catalogue: F60

@@ -1,0 +1,193 @@
+//! What moves the bytes of a process's sessions: one engine with all of the pool, or several rings with a share of it each.
+//!
+//! A session lives on one of them with all its lanes: on the one that has the fewest when it begins.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use longhaul_state::pool::Pool;
+use longhaul_state::transfer::{Control, Event};
+use longhaul_transport::Engine;
+use longhaul_transport_std::Blocking;
+
+use crate::settings::{Settings, Transport};
+
+/// What moves the bytes.
+pub(crate) struct Engines {
+    /// Which it is: never [`Transport::Auto`].
+    pub(crate) transport: Transport,
+    parts: Vec<Part>,
+    /// How many sessions each has.
+    loads: Mutex<Vec<usize>>,
+}
+
+/// An engine, and the pool that its sessions take their buffers from.
+struct Part {
+    engine: Arc<dyn Engine>,
+    pool: Pool,
+}
+
+/// A session's engine and pool; it counts there until this is dropped.
+pub(crate) struct Place<'a> {
+    pub(crate) engine: &'a Arc<dyn Engine>,
+    pub(crate) pool: &'a Pool,
+    /// Which of the engines.
+    pub(crate) number: usize,
+    engines: &'a Engines,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.engines.loads()[self.number] -= 1;
+    }
+}
+
+impl Engines {
+    /// The engines for so many sessions at once: as many as there are to be rings, where there are rings. `control` hears of
+    /// it if that is not what was asked for by name.
+    pub(crate) fn start(settings: &Settings, sessions: usize, rings: usize, control: &Control) -> Self {
+        let asked = settings.wanted_transport(control);
+        let (transport, parts) = match start_rings(asked, settings.pools(sessions, rings)) {
+            Ok(parts) => (Transport::Uring, parts),
+            Err(why) => {
+                if let Some(why) = why {
+                    let words = format!("io_uring is not used, but blocking calls: {why}");
+                    tracing::warn!("{words}");
+                    if asked == Transport::Uring {
+                        control.emit(&Event::Warning(words));
+                    }
+                }
+                (Transport::Std, vec![Part { engine: Arc::new(Blocking), pool: settings.pool(sessions) }])
+            }
+        };
+        tracing::debug!(asked = asked.name(), chosen = transport.name(), "transport");
+        if parts.len() > 1 {
+            tracing::info!("the sessions are spread over {} rings", parts.len());
+        }
+        let loads = Mutex::new(vec![0; parts.len()]);
+        Self { transport, parts, loads }
+    }
+
+    /// The place of a session that begins now.
+    pub(crate) fn place(&self) -> Place<'_> {
+        let mut loads = self.loads();
+        let fewest = loads.iter_mut().enumerate().min_by_key(|(_, load)| **load);
+        let (number, load) = fewest.expect("there is at least one engine");
+        *load += 1;
+        let Part { engine, pool } = &self.parts[number];
+        Place { engine, pool, number, engines: self }
+    }
+
+    /// How many sessions each engine has.
+    pub(crate) fn loads(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A ring for each pool, or why there is none; nothing if nobody expects one.
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+fn start_rings(asked: Transport, pools: Vec<Pool>) -> Result<Vec<Part>, Option<String>> {
+    use longhaul_transport_uring::Ring;
+
+    if asked == Transport::Std {
+        return Err(None);
+    }
+    let wanted = pools.len();
+    let mut parts = Vec::new();
+    for pool in pools {
+        match Ring::start(&pool) {
+            Ok(ring) => parts.push(Part { engine: Arc::new(ring), pool }),
+            Err(why) if parts.is_empty() => return Err(Some(why.to_string())),
+            Err(why) => {
+                tracing::warn!("{} of {wanted} rings were started, and move all bytes: {why}", parts.len());
+                break;
+            }
+        }
+    }
+    Ok(parts)
+}
+
+#[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
+fn start_rings(asked: Transport, _pools: Vec<Pool>) -> Result<Vec<Part>, Option<String>> {
+    Err((asked == Transport::Uring).then(|| "this build has none".to_owned()))
+}
+
+#[cfg(all(test, target_os = "linux", not(longhaul_portable)))]
+mod tests {
+    use std::io::{self, Read};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use longhaul_state::source::{SourceError, StreamSource};
+
+    use super::*;
+    use crate::{Serve, Service, Source};
+
+    fn engines(transport: Transport, rings: usize) -> Engines {
+        Engines::start(&Settings { transport, ..Settings::default() }, 8, rings, &Control::new())
+    }
+
+    #[test]
+    fn a_session_goes_to_the_ring_that_has_the_fewest() {
+        let engines = engines(Transport::Uring, 3);
+        let mut places: Vec<_> = (0..8).map(|_| engines.place()).collect();
+        assert_eq!(*engines.loads(), [3, 3, 2]);
+        places.retain(|place| place.number != 1);
+        let [next, other] = [engines.place(), engines.place()];
+        assert_eq!([next.number, other.number], [1, 1]);
+        assert!(!Arc::ptr_eq(places[0].engine, next.engine));
+    }
+
+    /// Some bytes, and the end when it is let go.
+    struct Held {
+        left: u32,
+        go: Arc<Mutex<Receiver<()>>>,
+    }
+
+    impl Read for Held {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.left == 0 {
+                // All are let go at once: when nobody can say anything any more.
+                let _ = self.go.lock().unwrap().recv();
+                return Ok(0);
+            }
+            self.left -= 1;
+            buffer.fill(7);
+            Ok(buffer.len())
+        }
+    }
+
+    /// Provides over two rings, until the other one is dropped.
+    fn provider() -> (Service, Sender<()>) {
+        let (let_go, go) = channel();
+        let go = Arc::new(Mutex::new(go));
+        let make = move || {
+            let source = StreamSource::new(Held { left: 20, go: Arc::clone(&go) });
+            Ok::<Arc<dyn Source>, SourceError>(Arc::new(source))
+        };
+        let serving = Serve::sources(make).listen("127.0.0.1:0").transport(Transport::Uring);
+        (serving.runtime_threads(2).start().unwrap(), let_go)
+    }
+
+    #[test]
+    fn eight_sessions_run_over_two_rings_four_on_each() {
+        let (provider, let_go) = provider();
+        let address = provider.local_addr().to_string();
+        let fetches: Vec<_> = (0..8).map(|_| crate::fetch(address.clone()).into_memory(64 << 20)).collect();
+        for fetch in &fetches {
+            assert!(fetch.events().any(|event| event == Event::Streaming));
+        }
+        assert_eq!(provider.loads(), [4, 4]);
+        drop(let_go);
+        for fetch in fetches {
+            let (summary, bytes) = fetch.wait().unwrap();
+            assert_eq!(summary.bytes, bytes.len() as u64);
+        }
+        provider.stop();
+        let served = provider.wait().unwrap();
+        assert_eq!((served.succeeded, served.last.unwrap().transport), (8, Transport::Uring));
+    }
+
+    #[test]
+    fn blocking_calls_are_one_engine_with_all_of_the_pool() {
+        assert_eq!(engines(Transport::Std, 3).loads().len(), 1);
+    }
+}
