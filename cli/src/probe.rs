@@ -26,6 +26,7 @@ fn object(probe: &Probe) -> Value {
                 "rings": ring.threads,
                 "buffers_registered": ring.registered,
                 "buffers": ring.buffers,
+                "huge_page_bytes": ring.huge_bytes,
             })
         }
         Err(why) => json!({ "available": false, "why": why }),
@@ -71,7 +72,13 @@ fn text(probe: &Probe) -> String {
             let missing = if missing.is_empty() { missing } else { format!("; without {missing}") };
             rows.push(("io_uring", format!("with {}{missing}", named(true))));
             rows.push(("rings", format!("{} can be had at once", ring.threads)));
-            rows.push(("buffers", format!("{} of {} may be registered", ring.registered, ring.buffers)));
+            rows.push((
+                "buffers",
+                format!(
+                    "{} of {} may be registered; {} bytes lie in huge pages",
+                    ring.registered, ring.buffers, ring.huge_bytes
+                ),
+            ));
         }
         Err(why) => rows.push(("io_uring", format!("none: {why}"))),
     }

@@ -38,6 +38,8 @@ pub struct RingProbe {
     pub registered: usize,
     /// Of how many.
     pub buffers: usize,
+    /// Bytes of them that lie in huge pages.
+    pub huge_bytes: u64,
 }
 
 /// A file system.
@@ -105,6 +107,7 @@ fn ring(threads: usize) -> (Result<RingProbe, String>, Option<(u64, u64)>) {
         threads: found.rings,
         registered: found.registered,
         buffers,
+        huge_bytes: found.huge_bytes,
     });
     (ring, longhaul_transport_uring::locked_memory())
 }

@@ -1,7 +1,8 @@
 //! The process's buffer pool: page-aligned, bounded, shared by all sessions and lanes.
 //!
 //! A buffer holds one chunk and a page more, so that a payload at its start is followed by the next
-//! header. Memory is allocated when a buffer is first needed and kept for the next.
+//! header. All buffers are parts of one piece of memory, which the system zeroes as far as it is touched: what nobody
+//! needs costs nothing. It begins where a huge page does.
 //!
 //! In a pool for one session that one may have all. In a pool for several each has its part, whoever else is there: a
 //! peer that stops reading keeps what was read for it until it is given up, and whoever comes then must not wait for
@@ -12,14 +13,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use bytes::BytesMut;
 use longhaul_core::wire::ChunkLen;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 const PAGE: usize = 4096;
-
-#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(4096))]
-struct Page([u8; PAGE]);
+/// A huge page, as most systems have them.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// The default memory for buffers: 16 MiB.
 pub const DEFAULT_MEMORY: usize = 16 << 20;
@@ -48,8 +47,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
+    /// What no buffer was made of yet; nothing before the first.
+    rest: Option<Memory>,
     /// Each with its number.
-    free: Vec<(usize, Vec<Page>)>,
+    free: Vec<(usize, Memory)>,
     /// Where the buffers lie that were allocated, by number.
     starts: Vec<usize>,
     taken: usize,
@@ -62,9 +63,13 @@ struct State {
     wakers: Vec<Waker>,
 }
 
-impl std::fmt::Debug for Page {
+/// Memory that nobody else has.
+#[derive(Default)]
+struct Memory(BytesMut);
+
+impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Page")
+        write!(f, "Memory({} bytes)", self.0.len())
     }
 }
 
@@ -153,9 +158,8 @@ impl Pool {
     pub fn lay_out(&self) -> Vec<Region> {
         let mut state = self.0.lock();
         while state.starts.len() < self.0.capacity {
-            let (number, pages) = (state.starts.len(), self.0.allocate());
-            state.starts.push(pages.as_ptr().addr());
-            state.free.push((number, pages));
+            let next = self.0.make(&mut state);
+            state.free.push(next);
         }
         // Whoever can't make all of them known takes the first: those are used first.
         state.free.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
@@ -193,9 +197,24 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Memory for a buffer, zeroed by the system: pages that nobody touches cost nothing.
-    fn allocate(&self) -> Vec<Page> {
-        Page::new_vec_zeroed(self.buffer_len / PAGE).expect("a buffer fits into the address space")
+    /// One buffer more, with its number.
+    fn make(&self, state: &mut State) -> (usize, Memory) {
+        let rest = state.rest.get_or_insert_with(|| self.allocate());
+        let memory = Memory(rest.0.split_to(self.buffer_len));
+        let number = state.starts.len();
+        state.starts.push(memory.0.as_ptr().addr());
+        (number, memory)
+    }
+
+    /// Memory for all buffers. Where there are few, a huge page would hold more than all of them.
+    fn allocate(&self) -> Memory {
+        let len = self.capacity * self.buffer_len;
+        let align = if len < HUGE_PAGE { PAGE } else { HUGE_PAGE };
+        let mut memory = BytesMut::zeroed(len + align);
+        let start = memory.as_ptr().addr();
+        let _before = memory.split_to(start.next_multiple_of(align) - start);
+        memory.truncate(len);
+        Memory(memory)
     }
 
     /// Whoever waits asks again.
@@ -284,13 +303,9 @@ impl Share {
     fn take_one(&self, mut state: MutexGuard<'_, State>) -> Buffer {
         state.taken += 1;
         self.0.held.fetch_add(1, Ordering::Relaxed);
-        let (number, pages) = state.free.pop().unwrap_or_else(|| {
-            let (number, pages) = (state.starts.len(), self.0.pool.allocate());
-            state.starts.push(pages.as_ptr().addr());
-            (number, pages)
-        });
+        let (number, memory) = state.free.pop().unwrap_or_else(|| self.0.pool.make(&mut state));
         drop(state);
-        Buffer { number, pages, share: self.clone() }
+        Buffer { number, memory, share: self.clone() }
     }
 
     /// Charges `bytes` of a table to the pool until the session ends: there will be fewer buffers, down
@@ -316,7 +331,7 @@ impl Share {
 #[derive(Debug)]
 pub struct Buffer {
     number: usize,
-    pages: Vec<Page>,
+    memory: Memory,
     share: Share,
 }
 
@@ -338,13 +353,13 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.pages.as_bytes()
+        &self.memory.0
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.pages.as_mut_bytes()
+        &mut self.memory.0
     }
 }
 
@@ -353,7 +368,7 @@ impl Drop for Buffer {
         let pool = &self.share.0.pool;
         let mut state = pool.lock();
         state.taken -= 1;
-        state.free.push((self.number, std::mem::take(&mut self.pages)));
+        state.free.push((self.number, std::mem::take(&mut self.memory)));
         self.share.0.held.fetch_sub(1, Ordering::Relaxed);
         pool.wake(state);
     }
@@ -390,6 +405,11 @@ mod tests {
         }
         drop(held);
         assert_eq!(pool.lay_out(), regions);
+        // One after the other, from where a huge page may begin.
+        let ends = regions.iter().map(|region| region.start + region.len);
+        assert!(regions[1..].iter().map(|region| region.start).eq(ends.take(regions.len() - 1)));
+        let large = Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, 1, 1).lay_out();
+        assert!(large[0].start.is_multiple_of(HUGE_PAGE));
     }
 
     #[test]

@@ -17,6 +17,7 @@
 
 mod amiss;
 mod cold;
+mod huge;
 mod lane;
 mod local;
 mod op;

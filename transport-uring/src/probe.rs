@@ -13,6 +13,7 @@ use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statfs::{self, statfs};
 
+use crate::huge;
 use crate::ring::Ring;
 
 /// Why there is no ring.
@@ -158,6 +159,8 @@ pub struct Features {
     pub rings: usize,
     /// How many of the pools' buffers may be registered.
     pub registered: usize,
+    /// Bytes of them that lie in huge pages.
+    pub huge_bytes: u64,
 }
 
 /// Makes a ring for each pool, looks at it, and ends it.
@@ -179,7 +182,8 @@ pub fn features(pools: &[Pool]) -> Result<Features, Unavailable> {
         }
     }
     let registered = rings.iter().map(Ring::register).sum();
-    Ok(Features { cooperative, operations, rings: rings.len(), registered })
+    let huge_bytes = pools[..rings.len()].iter().map(|pool| huge::held(&pool.lay_out())).sum();
+    Ok(Features { cooperative, operations, rings: rings.len(), registered, huge_bytes })
 }
 
 /// A file system, as far as moving bytes goes.

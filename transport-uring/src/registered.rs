@@ -7,6 +7,7 @@ use longhaul_state::pool::{Buffer, Pool, Region};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio_uring::buf::fixed::FixedBufRegistry;
 
+use crate::huge;
 use crate::op::Slot;
 
 /// Buffers that a ring takes (`UIO_MAXIOV`).
@@ -41,6 +42,7 @@ impl Registered {
 
 fn most(pool: &Pool) -> u16 {
     let regions = pool.lay_out();
+    huge::ask_for(&regions);
     let wanted = regions.len().min(MOST.into()) as u16;
     let (mut count, mut asked) = (wanted, false);
     while count > 0 {
@@ -60,6 +62,8 @@ fn most(pool: &Pool) -> u16 {
              bytes (ulimit -l)"
         );
     }
+    // Looked up only if somebody listens.
+    tracing::debug!(count, huge_bytes = huge::held(&regions), "buffers are registered");
     count
 }
 
