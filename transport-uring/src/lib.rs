@@ -6,6 +6,7 @@
 //!         ◀─frames─── │ ring thread: one ring,       │ ◀─ receive ──────── socket
 //!         ──reads───▶ │ tasks of every lane,         │ ◀─ read ─────────── file
 //!         ──writes──▶ │ the pool's buffers registered│ ── write, O_DIRECT ▶ file
+//!                     │                              │ ◀─ splice ────────▶ pipe, where nobody is to see
 //!                     └──────────────────────────────┘
 //!                            │ ▲
 //!                        opens, user code: a lane's source thread

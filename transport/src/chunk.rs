@@ -250,6 +250,7 @@ mod tests {
         coming.into_parts().1
     }
 
+    // Catalogue: F27
     #[test]
     fn a_chunk_that_fills_its_pipes_goes_on_in_memory() {
         for (pipe_bytes, have) in [(PIPE_BYTES, 0), (PIPE_BYTES, 777), (4096, 0), (4096, 777), (65536, 1)] {
