@@ -46,8 +46,20 @@ impl<D> OneshotOutputTransform for Completed<D> {
 /// # Safety
 /// All memory and descriptors that `entry` names belong to `data`, wherever `data` is moved, and nobody else
 /// touches the memory in a way that the operation does not allow.
-async unsafe fn submit<D: Unpin + 'static>(entry: squeue::Entry, mut data: D) -> (io::Result<usize>, D) {
-    let mut refusals = 0;
+async unsafe fn submit<D: Unpin + 'static>(entry: squeue::Entry, data: D) -> (io::Result<usize>, D) {
+    // SAFETY: as this function's.
+    unsafe { submit_patiently(entry, data, REFUSALS) }.await
+}
+
+/// The same; `refusals`: how often it is submitted again because it was not waited for.
+///
+/// # Safety
+/// As of [`submit`].
+async unsafe fn submit_patiently<D: Unpin + 'static>(
+    entry: squeue::Entry,
+    mut data: D,
+    mut refusals: usize,
+) -> (io::Result<usize>, D) {
     loop {
         let result;
         (result, data) = match amiss::error() {
@@ -56,7 +68,7 @@ async unsafe fn submit<D: Unpin + 'static>(entry: squeue::Entry, mut data: D) ->
         };
         match &result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && refusals < REFUSALS => refusals += 1,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && refusals > 0 => refusals -= 1,
             _ => return (result, data),
         }
     }
@@ -128,17 +140,19 @@ pub(crate) async fn splice_from_socket(
     socket: &Arc<TcpStream>,
     mut coming: Coming,
 ) -> (io::Result<usize>, Coming) {
-    let missing = coming.missing() as u32;
-    let entry = match coming.open_pipe() {
+    let missing = amiss::cut(coming.missing()) as u32;
+    let (entry, refusals) = match coming.open_pipe() {
         Ok(pipe) => {
             let (from, to) = (types::Fd(socket.as_raw_fd()), types::Fd(pipe.input().as_raw_fd()));
             // Of the flag only the pipe takes notice: the socket is waited for.
-            opcode::Splice::new(from, WHEREVER, to, WHEREVER, missing).flags(libc::SPLICE_F_NONBLOCK).build()
+            let entry = opcode::Splice::new(from, WHEREVER, to, WHEREVER, missing);
+            (entry.flags(libc::SPLICE_F_NONBLOCK).build(), refusals(pipe))
         }
         Err(error) => return (Err(error), coming),
     };
     // SAFETY: it names no memory; the operation owns the chunk with its pipes, and the socket.
-    let (result, (coming, _socket)) = unsafe { submit(entry, (coming, Arc::clone(socket))) }.await;
+    let (result, (coming, _socket)) =
+        unsafe { submit_patiently(entry, (coming, Arc::clone(socket)), refusals) }.await;
     (result, coming)
 }
 
@@ -150,10 +164,12 @@ pub(crate) async fn splice_from_file(
     pipe: Pipe,
 ) -> (io::Result<usize>, Pipe) {
     let (from, to) = (types::Fd(file.as_raw_fd()), types::Fd(pipe.input().as_raw_fd()));
-    let entry = opcode::Splice::new(from, offset.cast_signed(), to, WHEREVER, most as u32);
-    let entry = entry.flags(libc::SPLICE_F_NONBLOCK).build();
+    let most = amiss::cut(most) as u32;
+    let entry = opcode::Splice::new(from, offset.cast_signed(), to, WHEREVER, most);
+    let (entry, refusals) = (entry.flags(libc::SPLICE_F_NONBLOCK).build(), refusals(&pipe));
     // SAFETY: as in `splice_from_socket`, with a file.
-    let (result, (pipe, _file)) = unsafe { submit(entry, (pipe, Arc::clone(file))) }.await;
+    let (result, (pipe, _file)) =
+        unsafe { submit_patiently(entry, (pipe, Arc::clone(file)), refusals) }.await;
     (result, pipe)
 }
 
@@ -164,7 +180,8 @@ pub(crate) async fn splice_to_socket(
 ) -> (io::Result<usize>, Chunk) {
     let Some(pipe) = chunk.first_pipe() else { return (Ok(0), chunk) };
     let (from, to) = (types::Fd(pipe.output().as_raw_fd()), types::Fd(socket.as_raw_fd()));
-    let entry = opcode::Splice::new(from, WHEREVER, to, WHEREVER, pipe.held() as u32).build();
+    let held = amiss::cut(pipe.held()) as u32;
+    let entry = opcode::Splice::new(from, WHEREVER, to, WHEREVER, held).build();
     // SAFETY: as in `splice_from_socket`.
     let (result, (chunk, _socket)) = unsafe { submit(entry, (chunk, Arc::clone(socket))) }.await;
     (result, chunk)
@@ -175,9 +192,15 @@ pub(crate) async fn splice_to_file(mut write: WriteOp, offset: u64) -> (io::Resu
     let to = types::Fd(write.file().as_raw_fd());
     let Some(pipe) = write.chunk().first_pipe() else { return (Ok(0), write) };
     let from = types::Fd(pipe.output().as_raw_fd());
-    let entry = opcode::Splice::new(from, WHEREVER, to, offset.cast_signed(), pipe.held() as u32).build();
+    let held = amiss::cut(pipe.held()) as u32;
+    let entry = opcode::Splice::new(from, WHEREVER, to, offset.cast_signed(), held).build();
     // SAFETY: it names no memory; the operation owns the chunk with its pipes, and the file.
     unsafe { submit(entry, write) }.await
+}
+
+/// How often a pipe may not be waited for: one that holds something may be full.
+const fn refusals(pipe: &Pipe) -> usize {
+    if pipe.held() > 0 { 0 } else { REFUSALS }
 }
 
 /// A burst on its way, and the pieces of it that are left to send.

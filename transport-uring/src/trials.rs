@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use longhaul_core::id::{MemberId, TransferId};
+use longhaul_core::integrity::Integrity;
 use longhaul_core::reason::Reason;
 use longhaul_core::wire::ChunkLen;
 use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
@@ -63,6 +64,7 @@ fn transfer(
         lanes: provider.pool.lanes(),
         redial: false,
         data_path,
+        integrity: if data_path.is_spliced() { Integrity::None } else { Integrity::Crc32c },
         ..Options::default()
     };
     let listener = Listener::bind("127.0.0.1:0", provider.engine()).unwrap();
@@ -121,7 +123,8 @@ fn seed() -> u64 {
 fn operations_that_move_little_or_are_to_be_repeated_lose_nothing() {
     let (place, seed, sides) = (tempfile::tempdir_in(".").unwrap(), seed(), [Side::new(1), Side::new(1)]);
     let source = make_state(&place.path().join("state"));
-    for (n, data_path) in [DataPath::Auto, DataPath::Direct, DataPath::Buffered].into_iter().enumerate() {
+    let data_paths = [DataPath::Auto, DataPath::Direct, DataPath::Buffered, DataPath::RingSplice];
+    for (n, data_path) in data_paths.into_iter().enumerate() {
         for (side, which) in sides.iter().zip(0..) {
             let random = Some(seed.wrapping_mul(8).wrapping_add(2 * n as u64 + which));
             side.plan(Plan { random, passing: &[Errno::EINTR, Errno::EAGAIN], ..Plan::default() });
@@ -215,7 +218,7 @@ fn a_file_that_changes_under_the_rings_reads_fails_as_changed() {
     ];
     let (place, sides) = (tempfile::tempdir_in(".").unwrap(), [Side::new(1), Side::new(1)]);
     let (state, copy) = (place.path().join("state"), place.path().join("copy"));
-    for data_path in [DataPath::Direct, DataPath::Buffered] {
+    for data_path in [DataPath::Direct, DataPath::Buffered, DataPath::RingSplice] {
         for change in CHANGES {
             fs::write(&state, content(5)).unwrap();
             File::options().write(true).open(&state).unwrap().set_modified(UNIX_EPOCH).unwrap();
