@@ -60,6 +60,7 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
         ("suspend", Frame::Suspend { member, lease_ns: 2_000_000_000 }),
         ("suspended", Frame::Suspended { sent: SequenceNumber(13) }),
         ("resume", Frame::Resume),
+        ("hello", Frame::Hello { from: member, to: MemberId(id(21)) }),
     ]
 }
 

@@ -37,7 +37,8 @@
 //! that are one stream of bytes, and the traits [`Source`] and [`Sink`] those of a storage engine:
 //! blocking, object-safe, and small (`examples/custom_engine.rs`).
 //!
-//! A member of a group gets its state while the others go on writing: [`live`].
+//! A member of a group gets its state while the others go on writing: [`live`]; or as it was at one place, from one member or from
+//! many that are compared: [`states`].
 //!
 //! Everything that fails is an [`Error`]: its [`ErrorKind`], the side and the phase, the item and
 //! the offset, what caused it, and a hint what to do. [`verify`] tells the root of a state, and
@@ -81,6 +82,7 @@ mod serve;
 mod service;
 mod settings;
 mod spliced;
+pub mod states;
 mod summary;
 mod transfer;
 mod unavailable;

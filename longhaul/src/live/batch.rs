@@ -16,7 +16,7 @@ use longhaul_core::transfer::live::Record;
 use longhaul_core::transfer::wire::PAYLOAD_MAX;
 
 /// Bytes before a record's own.
-pub(super) const RECORD_HEAD: usize = 64;
+pub(crate) const RECORD_HEAD: usize = 64;
 const PREPARE_HEAD: usize = 32;
 
 /// The longest record or prepare, in bytes of its own.
@@ -45,15 +45,22 @@ pub struct Prepare<'a> {
 pub struct Batch<'a> {
     out: &'a mut Vec<u8>,
     max_bytes: usize,
+    /// No record behind this one is taken.
+    last: u64,
     at: LogPoint,
     prepares: u32,
 }
 
 impl<'a> Batch<'a> {
     /// Behind `from`; one record always fits.
-    pub(super) fn new(out: &'a mut Vec<u8>, from: LogPoint, max_bytes: usize) -> Self {
+    pub(crate) fn new(out: &'a mut Vec<u8>, from: LogPoint, max_bytes: usize) -> Self {
+        Self::up_to(u64::MAX, out, from, max_bytes)
+    }
+
+    /// Behind `from`, and up to the record of this number.
+    pub(crate) fn up_to(last: u64, out: &'a mut Vec<u8>, from: LogPoint, max_bytes: usize) -> Self {
         out.clear();
-        Self { out, max_bytes, at: from, prepares: 0 }
+        Self { out, max_bytes, last, at: from, prepares: 0 }
     }
 
     /// The next record: whose message, and the bytes that the log holds of it, as many as were told when the message was
@@ -67,7 +74,7 @@ impl<'a> Batch<'a> {
     ) -> bool {
         let len = RECORD_HEAD + bytes.len();
         let full = !self.out.is_empty() && self.out.len() + len > self.max_bytes;
-        if full || bytes.len() > RECORD_MAX {
+        if full || bytes.len() > RECORD_MAX || self.at.records >= self.last {
             return false;
         }
         let (code, transaction) = code_of(effect);
@@ -98,7 +105,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Behind the last record that was taken.
-    pub(super) const fn end(&self) -> LogPoint {
+    pub(crate) const fn end(&self) -> LogPoint {
         self.at
     }
 
@@ -115,7 +122,7 @@ fn code_of(effect: Effect) -> (u8, Transaction) {
         Effect::Commit(transaction) => (2, transaction),
         Effect::Rollback(transaction) => (3, transaction),
         Effect::Leave(member) => (4, Transaction { member, number: 0 }),
-        // These complete nothing: the joiner's machine refuses them.
+        // It completes nothing: it is no record of a log of completions.
         Effect::Prepare(transaction) => (5, transaction),
         Effect::Nothing => (6, none),
     }
@@ -127,12 +134,18 @@ fn effect_of(code: u8, transaction: Transaction) -> Option<Effect> {
         2 => Effect::Commit(transaction),
         3 => Effect::Rollback(transaction),
         4 => Effect::Leave(transaction.member),
+        5 => Effect::Prepare(transaction),
         _ => return None,
     })
 }
 
-/// The records of a payload; `None` where one is none.
-pub(super) fn records(mut bytes: &[u8]) -> impl Iterator<Item = Option<LogRecord<'_>>> {
+/// The records of a payload, each of which completes something; `None` where one is none.
+pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = Option<LogRecord<'_>>> {
+    changes(bytes).map(|record| record.filter(|record| record.record.effect.completes()))
+}
+
+/// The records of a payload, each of which changes something, prepares too; `None` where one is none.
+pub(crate) fn changes(mut bytes: &[u8]) -> impl Iterator<Item = Option<LogRecord<'_>>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
             return None;

@@ -4,20 +4,20 @@
 use longhaul_core::time::Instant;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock(std::time::Instant);
+pub(crate) struct Clock(std::time::Instant);
 
 impl Clock {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(std::time::Instant::now())
     }
 
     /// Monotonic.
-    pub(super) fn provider(self) -> Instant {
+    pub(crate) fn provider(self) -> Instant {
         Instant::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// Monotonic, and counts sleep where the system has a clock that does.
-    pub(super) fn joiner(self) -> Instant {
+    pub(crate) fn joiner(self) -> Instant {
         counting_sleep().map_or_else(|| self.provider(), Instant::from_nanos)
     }
 }

@@ -1,5 +1,6 @@
 //! What people see of a member's live transfers.
 
+use std::fmt::Debug;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -80,25 +81,30 @@ pub enum Event {
 const EVENTS_BEHIND: usize = 1024;
 
 /// Those who watch a member.
-#[derive(Default)]
-pub(super) struct Watchers(Mutex<Vec<SyncSender<Event>>>);
+pub(crate) struct Watchers<E = Event>(Mutex<Vec<SyncSender<E>>>);
 
-impl Watchers {
-    pub(super) fn watch(&self) -> Receiver<Event> {
+impl<E> Default for Watchers<E> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<E: Clone + Debug> Watchers<E> {
+    pub(crate) fn watch(&self) -> Receiver<E> {
         let (sender, receiver) = sync_channel(EVENTS_BEHIND);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
         receiver
     }
 
     /// Nobody who watches can slow it.
-    pub(super) fn emit(&self, event: &Event) {
-        tracing::debug!(?event, "live transfer");
+    pub(crate) fn emit(&self, event: &E) {
+        tracing::debug!(?event, "a member's transfers");
         let mut watchers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         watchers
             .retain(|watcher| !matches!(watcher.try_send(event.clone()), Err(TrySendError::Disconnected(_))));
     }
 
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

@@ -53,8 +53,7 @@ impl StateTransfer {
     /// # Errors
     /// If there is no state; the old one stands. [`Error::live`] tells why.
     pub fn wait(self) -> Result<Fetched, Error> {
-        let mut end = self.outcome.wait();
-        end.result.take().unwrap_or_else(|| {
+        self.outcome.take().unwrap_or_else(|| {
             Err(Error::new(ErrorKind::Cancelled, "the member was stopped before it had a state"))
         })
     }
@@ -73,7 +72,7 @@ impl StateTransfer {
     /// Whether it is over.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.outcome.lock().released
+        self.outcome.is_over()
     }
 }
 
@@ -87,44 +86,58 @@ impl Drop for StateTransfer {
 }
 
 /// How a transfer ended, for who waits.
-#[derive(Default)]
-pub(super) struct Outcome {
-    end: Mutex<End>,
+pub(crate) struct Outcome<T = Fetched> {
+    end: Mutex<End<T>>,
     changed: Condvar,
 }
 
-#[derive(Default)]
-struct End {
-    result: Option<Result<Fetched, Error>>,
+struct End<T> {
+    result: Option<Result<T, Error>>,
     /// Its threads hold nothing any more.
     released: bool,
 }
 
-impl Outcome {
-    fn lock(&self) -> MutexGuard<'_, End> {
+impl<T> Default for Outcome<T> {
+    fn default() -> Self {
+        Self { end: Mutex::new(End { result: None, released: false }), changed: Condvar::new() }
+    }
+}
+
+impl<T> Outcome<T> {
+    fn lock(&self) -> MutexGuard<'_, End<T>> {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait(&self) -> MutexGuard<'_, End> {
+    fn wait(&self) -> MutexGuard<'_, End<T>> {
         self.changed.wait_while(self.lock(), |end| !end.released).unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until its threads hold nothing any more; how it ended, if it came to an end.
+    pub(crate) fn take(&self) -> Option<Result<T, Error>> {
+        self.wait().result.take()
+    }
+
+    /// Whether its threads hold nothing any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().released
+    }
+
     /// How it ended.
-    pub(super) fn set(&self, result: Result<Fetched, Error>) {
+    pub(crate) fn set(&self, result: Result<T, Error>) {
         self.lock().result = Some(result);
     }
 
     /// Who waits may go.
-    fn release(&self) {
+    pub(crate) fn release(&self) {
         self.lock().released = true;
         self.changed.notify_all();
     }
 }
 
 /// Held by the threads of a transfer: with the last of them it is over.
-pub(super) struct Held(pub(super) Arc<Outcome>);
+pub(crate) struct Held<T = Fetched>(pub(crate) Arc<Outcome<T>>);
 
-impl Drop for Held {
+impl<T> Drop for Held<T> {
     fn drop(&mut self) {
         self.0.release();
     }

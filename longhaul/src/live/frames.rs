@@ -6,18 +6,18 @@ use longhaul_core::transfer::Tag;
 use longhaul_core::transfer::wire::{Frame, FrameError, HEADER_LEN, Header, Payload};
 
 /// Reads frames, one after another.
-pub(super) struct Frames<R> {
+pub(crate) struct Frames<R> {
     from: R,
     body: Vec<u8>,
 }
 
 impl<R: Read> Frames<R> {
-    pub(super) fn new(from: R) -> Self {
+    pub(crate) fn new(from: R) -> Self {
         Self { from, body: Vec::new() }
     }
 
     /// The next frame; its payload, if it has one, must be read before the one after.
-    pub(super) fn next(&mut self) -> io::Result<(Tag, Frame<'_>)> {
+    pub(crate) fn next(&mut self) -> io::Result<(Tag, Frame<'_>)> {
         let mut head = [0; HEADER_LEN];
         self.from.read_exact(&mut head)?;
         let header = Header::parse(&head).map_err(invalid)?;
@@ -29,7 +29,7 @@ impl<R: Read> Frames<R> {
     }
 
     /// The payload that a frame has announced; its length is within the protocol's bound.
-    pub(super) fn payload(&mut self, announced: Payload) -> io::Result<Vec<u8>> {
+    pub(crate) fn payload(&mut self, announced: Payload) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; announced.len as usize];
         self.from.read_exact(&mut bytes)?;
         Ok(bytes)

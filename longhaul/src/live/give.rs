@@ -1,6 +1,6 @@
 //! The bulk of a capture, given to a joiner in an ordinary session: who asks for it by the transfer gets it.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use longhaul_core::id::{SnapshotId, TransferId};
 use longhaul_core::wire::APP_REPLY_MAX;
@@ -8,11 +8,10 @@ use longhaul_state::source::{Part, Progress, SourceErrorKind, Survey};
 use longhaul_state::{Content, Item, Source, SourceError, Walk};
 
 use super::application::Snapshot;
-use super::shared::Shared;
 use crate::watch::Watch;
 
 /// A capture that is given to a joiner.
-pub(super) struct Given {
+pub(crate) struct Given {
     id: SnapshotId,
     snapshot: Arc<dyn Snapshot>,
     /// The session, once the joiner has come for it.
@@ -25,16 +24,16 @@ pub(super) struct Given {
 const PROGRESS_BYTES: u64 = 64 << 10;
 
 impl Given {
-    pub(super) const fn new(id: SnapshotId, snapshot: Arc<dyn Snapshot>) -> Self {
+    pub(crate) const fn new(id: SnapshotId, snapshot: Arc<dyn Snapshot>) -> Self {
         Self { id, snapshot, session: None, seen: (0, 0, 0) }
     }
 
-    pub(super) fn is_of(&self, id: SnapshotId) -> bool {
+    pub(crate) fn is_of(&self, id: SnapshotId) -> bool {
         self.id == id
     }
 
     /// Whether it has come further since it was looked at last.
-    pub(super) fn has_moved(&mut self) -> bool {
+    pub(crate) fn has_moved(&mut self) -> bool {
         let Some(stats) = self.session.as_ref().map(Watch::stats) else { return false };
         let (bytes, items, work) = self.seen;
         let moved = stats.bytes >= bytes + PROGRESS_BYTES || stats.items != items || stats.work != work;
@@ -45,13 +44,19 @@ impl Given {
     }
 
     /// Bytes that were sent, and bytes in all, if known.
-    pub(super) fn moved(&self) -> Option<(u64, Option<u64>)> {
+    pub(crate) fn moved(&self) -> Option<(u64, Option<u64>)> {
         let stats = self.session.as_ref()?.stats();
         Some((stats.bytes, stats.bytes_total))
     }
 
+    /// A session has come for it. One that comes again after it was lost takes its place.
+    pub(crate) fn to(&mut self, session: &Watch) -> Arc<dyn Snapshot> {
+        self.session = Some(session.clone());
+        Arc::clone(&self.snapshot)
+    }
+
     /// It is given no longer.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         if let Some(session) = &self.session {
             session.cancel();
         }
@@ -59,20 +64,20 @@ impl Given {
 }
 
 /// What a session at a provider's door gives: the capture that its state id names.
-pub(super) struct Door {
-    pub(super) shared: Weak<Shared>,
-    pub(super) session: Watch,
-}
+pub(crate) struct Door(Box<Find>);
+
+type Find = dyn Fn(TransferId) -> Option<Arc<dyn Snapshot>> + Send + Sync;
 
 impl Door {
+    /// `find` knows what is given under a transfer.
+    pub(crate) fn new(
+        find: impl Fn(TransferId) -> Option<Arc<dyn Snapshot>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Box::new(find))
+    }
+
     fn given(&self, state_id: &[u8]) -> Option<Arc<dyn Snapshot>> {
-        let shared = self.shared.upgrade()?;
-        let transfer = TransferId(state_id.try_into().ok()?);
-        let mut state = shared.lock();
-        let given = state.giving.get_mut(&transfer)?;
-        // One that comes again after its session was lost takes its place.
-        given.session = Some(self.session.clone());
-        Some(Arc::clone(&given.snapshot))
+        self.0(TransferId(state_id.try_into().ok()?))
     }
 
     fn nothing<T>() -> Result<T, SourceError> {

@@ -201,7 +201,8 @@ impl Shared {
             JoinerCommand::Rewind { to } => {
                 joining.generation += 1;
                 joining.prepared.clear();
-                joining.work.rewind(joining.generation, to.is_some());
+                let instead = if to.is_some() { Item::Forget } else { Item::Discard };
+                joining.work.rewind(Some((joining.generation, instead)));
             }
             JoinerCommand::Reoffer => state.call(Call::Reoffer),
             JoinerCommand::Commit => joining.work.push(joining.generation, Item::Commit),

@@ -108,7 +108,9 @@ impl MemberBuilder {
         let shared = Arc::new(Shared::new(config, settings.clone(), application, pins, machine, callers));
         let door = Arc::downgrade(&shared);
         let give = service::Role::Provider(Box::new(move |session| {
-            Ok(Arc::new(Door { shared: door.clone(), session: session.clone() }))
+            let (door, session) = (door.clone(), session.clone());
+            let find = move |transfer| Some(door.upgrade()?.lock().giving.get_mut(&transfer)?.to(&session));
+            Ok(Arc::new(Door::new(find)))
         }));
         let service = Service::start(give, settings, &listening)?;
         let member = Member { shared, service: Some(service) };

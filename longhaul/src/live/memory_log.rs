@@ -38,7 +38,15 @@ impl MemoryLog {
 
     /// Appends the record of a message that was delivered; nothing happens while no log is kept, or if it completes nothing.
     pub fn append(&self, sender: MemberId, sequence: SequenceNumber, effect: Effect, bytes: &[u8]) {
-        if let Some(kept) = self.lock().as_mut().filter(|_| effect.completes()) {
+        if effect.completes() {
+            self.append_change(sender, sequence, effect, bytes);
+        }
+    }
+
+    /// Appends the record of any message that changes something, prepares too: for a log that begins with the state of one place
+    /// ([`crate::states`]).
+    pub fn append_change(&self, sender: MemberId, sequence: SequenceNumber, effect: Effect, bytes: &[u8]) {
+        if let Some(kept) = self.lock().as_mut().filter(|_| effect != Effect::Nothing) {
             kept.records.push_back(Appended { sender, sequence, effect, bytes: bytes.into() });
         }
     }

@@ -134,15 +134,15 @@
 //! ```
 
 mod application;
-mod batch;
+pub(crate) mod batch;
 mod calls;
-mod clock;
+pub(crate) mod clock;
 mod driver;
 mod ended;
-mod event;
-mod fetch;
-mod frames;
-mod give;
+pub(crate) mod event;
+pub(crate) mod fetch;
+pub(crate) mod frames;
+pub(crate) mod give;
 mod join;
 mod member;
 mod memory_log;
@@ -150,10 +150,11 @@ mod pace;
 mod peer;
 mod pin;
 mod serve;
-mod shared;
-mod stage;
-mod threads;
+pub(crate) mod shared;
+pub(crate) mod stage;
+pub(crate) mod threads;
 mod turn;
+pub(crate) mod work;
 
 pub use application::{
     Application, ApplicationError, Delivered, Latch, Log, MEMBERS, PinError, Pins, Provide, Snapshot, Stage,

@@ -243,7 +243,7 @@ impl State {
 }
 
 /// Calls the application: its panic is an error.
-pub(super) fn guarded<T>(
+pub(crate) fn guarded<T>(
     call: impl FnOnce() -> Result<T, super::ApplicationError>,
 ) -> Result<T, super::ApplicationError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {

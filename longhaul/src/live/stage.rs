@@ -1,7 +1,6 @@
 //! The thread that builds a joiner's hidden copy: the bulk, then records and prepares, then the commit.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_core::digest::Entry;
@@ -15,31 +14,16 @@ use super::batch::{LogRecord, Prepare, prepares, records};
 use super::event::Event;
 use super::join::Joining;
 use super::shared::{ProviderMachine, Shared, guarded};
+use super::work::Task;
 use crate::error::{Error, ErrorKind};
 use crate::fetch::Fetch;
 use crate::summary::Summary;
-use crate::watch::Watch;
 
-/// Payloads that wait to be applied, at most.
-const WAITING: usize = 2;
 /// How often the bulk's progress is looked at: so often within a stall timeout.
 const LOOKS: u32 = 8;
 
 /// What is to be done, in this order.
-pub(super) struct Work {
-    queue: Mutex<Queue>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Queue {
-    items: VecDeque<(u64, Item)>,
-    /// The session that brings the bulk.
-    bulk: Option<Watch>,
-    /// Nothing more will come; or nothing more is done.
-    closed: bool,
-    stopped: bool,
-}
+pub(super) type Work = super::work::Work<Item>;
 
 pub(super) enum Item {
     /// Takes the bulk of a capture into an empty hidden copy.
@@ -56,85 +40,9 @@ pub(super) enum Item {
     Commit,
 }
 
-impl Item {
-    const fn is_payload(&self) -> bool {
+impl Task for Item {
+    fn is_payload(&self) -> bool {
         matches!(self, Self::Apply { .. } | Self::Prepare { .. })
-    }
-}
-
-impl Work {
-    pub(super) fn new() -> Self {
-        Self { queue: Mutex::default(), changed: Condvar::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn push(&self, generation: u64, item: Item) {
-        self.lock().items.push_back((generation, item));
-        self.changed.notify_all();
-    }
-
-    /// Waits until there is room; `false` if what it is for is over.
-    pub(super) fn push_when_room(&self, generation: u64, item: Item) -> bool {
-        let mut queue = self.lock();
-        let full = |queue: &mut Queue| {
-            let waiting = queue.items.iter().filter(|(_, item)| item.is_payload()).count();
-            waiting >= WAITING && !queue.closed && !queue.stopped
-        };
-        queue = self.changed.wait_while(queue, full).unwrap_or_else(PoisonError::into_inner);
-        let is_over = queue.closed || queue.stopped;
-        if !is_over {
-            queue.items.push_back((generation, item));
-            self.changed.notify_all();
-        }
-        !is_over
-    }
-
-    /// What waits is not done any more. `keeps`: the hidden copy stays, without prepares.
-    pub(super) fn rewind(&self, generation: u64, keeps: bool) {
-        let mut queue = self.lock();
-        queue.items.clear();
-        if let Some(bulk) = &queue.bulk {
-            bulk.cancel();
-        }
-        queue.items.push_back((generation, if keeps { Item::Forget } else { Item::Discard }));
-        self.changed.notify_all();
-    }
-
-    /// Nothing more comes.
-    pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
-    }
-
-    /// Nothing more is done.
-    pub(super) fn stop(&self) {
-        let mut queue = self.lock();
-        queue.stopped = true;
-        queue.items.clear();
-        if let Some(bulk) = &queue.bulk {
-            bulk.cancel();
-        }
-        self.changed.notify_all();
-    }
-
-    fn next(&self) -> Option<(u64, Item)> {
-        let waits = |queue: &mut Queue| queue.items.is_empty() && !queue.closed && !queue.stopped;
-        let mut queue = self.changed.wait_while(self.lock(), waits).unwrap_or_else(PoisonError::into_inner);
-        let next = queue.items.pop_front();
-        self.changed.notify_all();
-        next
-    }
-
-    /// The session that brings the bulk, for those who end it; at once if it was ended already.
-    fn follow(&self, bulk: Watch) {
-        let mut queue = self.lock();
-        if queue.stopped || !queue.items.is_empty() {
-            bulk.cancel();
-        }
-        queue.bulk = Some(bulk);
     }
 }
 
@@ -222,7 +130,7 @@ impl Stager {
             }
         }
         let result = session.wait();
-        self.work.lock().bulk = None;
+        self.work.unfollow();
         self.staged(generation, snapshot, result)
     }
 

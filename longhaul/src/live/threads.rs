@@ -4,11 +4,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 #[derive(Default)]
-pub(super) struct Threads(Mutex<Vec<JoinHandle<()>>>);
+pub(crate) struct Threads(Mutex<Vec<JoinHandle<()>>>);
 
 impl Threads {
     /// Starts a thread; `false` if the system has none left.
-    pub(super) fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> bool {
+    pub(crate) fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> bool {
         let spawned = thread::Builder::new().name(format!("longhaul-{name}")).spawn(work);
         let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         threads.retain(|thread| !thread.is_finished());
@@ -23,7 +23,7 @@ impl Threads {
     }
 
     /// Waits until all have ended; but for the caller's own, if it is one of them.
-    pub(super) fn join(&self) {
+    pub(crate) fn join(&self) {
         loop {
             let next = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(thread) = next else { return };

@@ -20,6 +20,15 @@ pub(super) fn receipt(
     progress: &dyn Progress,
 ) -> Result<Receipt, Error> {
     let source = DirectorySource::new(path, options).map_err(local)?;
+    receipt_of(&source, integrity, progress)
+}
+
+/// The same of any source.
+pub(crate) fn receipt_of(
+    source: &dyn Source,
+    integrity: Integrity,
+    progress: &dyn Progress,
+) -> Result<Receipt, Error> {
     source.survey(&Stoppable(progress)).map_err(local)?;
     let mut walk = source.walk().map_err(local)?;
     let mut builder = RootBuilder::new(integrity);
@@ -27,7 +36,7 @@ pub(super) fn receipt(
     let mut id = ItemId(0);
     while let Some(item) = walk.next().map_err(local)? {
         let (size, checksum) = if item.as_wire().what.has_content() {
-            reader.checksum(&source, &item)?
+            reader.checksum(source, &item)?
         } else {
             (0, Checksum::None)
         };
@@ -58,7 +67,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn checksum(&mut self, source: &DirectorySource, item: &Item) -> Result<(u64, Checksum), Error> {
+    fn checksum(&mut self, source: &dyn Source, item: &Item) -> Result<(u64, Checksum), Error> {
         let content = source.open(item).map_err(local)?;
         let mut fold = ItemFold::new(self.integrity);
         let mut run = RunHasher::new(self.integrity, 0);

@@ -1,7 +1,7 @@
 //! What a state is, and where two states differ.
 
 mod compare;
-mod hash;
+pub(crate) mod hash;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -36,6 +36,7 @@ body!(MakeCopy, 64 {
     member: [u8; 16], lease_ns: U64, has: u8, zero: [u8; 7], snapshot: [u8; 16], point: Point,
 });
 body!(Suspend, 24 { member: [u8; 16], lease_ns: U64, });
+body!(Hello, 32 { from: [u8; 16], to: [u8; 16], });
 
 /// A body of exactly these fields.
 pub(super) fn exactly<T: FromBytes>(kind: Kind, body: &[u8]) -> Result<T, FrameError> {

@@ -228,6 +228,13 @@ pub enum Frame<'a> {
     },
     /// To the group: write again.
     Resume,
+    /// The first word on a connection between two members, both of which have one incarnation only.
+    Hello {
+        /// Who dials.
+        from: MemberId,
+        /// Whom it means to reach: another one hangs up.
+        to: MemberId,
+    },
 }
 
 impl<'a> Frame<'a> {
@@ -323,6 +330,10 @@ impl<'a> Frame<'a> {
             }
             Kind::Suspended => Self::Suspended { sent: SequenceNumber(exactly::<U64>(kind, bytes)?.get()) },
             Kind::Resume => Self::Resume,
+            Kind::Hello => {
+                let raw: body::Hello = exactly(kind, bytes)?;
+                Self::Hello { from: MemberId(raw.from), to: MemberId(raw.to) }
+            }
         })
     }
 
@@ -374,6 +385,7 @@ impl<'a> Frame<'a> {
             Self::Suspend { .. } => Kind::Suspend,
             Self::Suspended { .. } => Kind::Suspended,
             Self::Resume => Kind::Resume,
+            Self::Hello { .. } => Kind::Hello,
         }
     }
 
@@ -470,6 +482,7 @@ impl<'a> Frame<'a> {
                 put(out, &[body::Suspend { member: member.0, lease_ns: lease_ns.into() }.as_bytes()])
             }
             Self::Suspended { sent } => put(out, &[U64::from(sent.0).as_bytes()]),
+            Self::Hello { from, to } => put(out, &[body::Hello { from: from.0, to: to.0 }.as_bytes()]),
             Self::Staged
             | Self::Commit
             | Self::Abort

@@ -113,6 +113,8 @@ kinds! {
     Suspended = 25, 8, 8;
     /// All write again.
     Resume = 26, 0, 0;
+    /// Who dials, and whom it means to reach.
+    Hello = 27, 32, 32;
 }
 
 /// A header whose checksum held, of a kind and length that this version knows.

@@ -46,6 +46,7 @@
 //! | 24 | [`Frame::Suspend`] | joiner, to the group | member 16, lease in ns u64 |
 //! | 25 | [`Frame::Suspended`] | any member | the last number that it has sent u64 |
 //! | 26 | [`Frame::Resume`] | joiner, to the group | nothing: write again |
+//! | 27 | [`Frame::Hello`] | who dials, first | member 16; the member that it means to reach 16 |
 
 mod body;
 mod frame;

@@ -239,6 +239,12 @@ impl<const MEMBERS: usize> Joiner<MEMBERS> {
         &self.heard
     }
 
+    /// Up to where records of the log were handed on.
+    #[must_use]
+    pub const fn received(&self) -> LogPoint {
+        self.received
+    }
+
     /// Why it has given up, or why the last epoch ended.
     #[must_use]
     pub const fn failure(&self) -> Option<Failure> {

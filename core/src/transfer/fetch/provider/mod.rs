@@ -183,6 +183,12 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         &self.delivered
     }
 
+    /// The end of the log, counted from this process's beginning even while none is kept.
+    #[must_use]
+    pub const fn log_end(&self) -> LogPoint {
+        self.end
+    }
+
     /// Whether it provides.
     #[must_use]
     pub const fn role(&self) -> Role {

@@ -1,0 +1,57 @@
+//! The thread that keeps the deadlines, and looks after what has no place at the machines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shared::{Shared, State};
+
+/// How often joiners are looked at, while there are any.
+pub(super) const TICK: Duration = Duration::from_millis(250);
+/// A deadline that stays where it is, although it has passed, must not keep the thread busy.
+pub(super) const SHORTEST: Duration = Duration::from_millis(1);
+/// A look at nothing.
+pub(super) const IDLE: Duration = Duration::from_hours(1);
+
+impl Shared {
+    pub(super) fn keep_deadlines(self: &Arc<Self>) {
+        let mut ticked = self.now();
+        let mut state = self.lock();
+        while !state.stopped {
+            let now = self.now();
+            if let Some(machine) = &mut state.provider
+                && machine.poll_timeout().is_some_and(|deadline| deadline <= now)
+            {
+                machine.handle_timeout(now);
+            }
+            if let Some(joining) = &mut state.joining
+                && joining.machine.poll_timeout().is_some_and(|deadline| deadline <= now)
+            {
+                joining.machine.handle_timeout(now);
+            }
+            if now.since(ticked) >= TICK {
+                ticked = now;
+                self.look_at_peers(&mut state);
+            }
+            self.drive(&mut state);
+            state = self.wait_for_deadline(state);
+        }
+    }
+
+    /// Progress of the bulk is told, and whoever has no business here is closed.
+    fn look_at_peers(&self, state: &mut State) {
+        let State { provider, peers, giving, unsaid, .. } = state;
+        let now = self.now();
+        for (transfer, given) in giving.iter_mut() {
+            if given.has_moved()
+                && let Some(machine) = provider
+            {
+                machine.handle_bulk_progress(*transfer, now);
+            }
+        }
+        let is_busy = provider.as_ref().is_some_and(|machine| !machine.is_idle());
+        for peer in peers.values_mut() {
+            peer.look(is_busy, now);
+        }
+        unsaid.retain(|word| now.since(word.since) < self.config.stall_timeout);
+    }
+}

@@ -1,0 +1,12 @@
+//! Fetches over real sockets, in one process: members with a map, a channel between them in total order or in the order of
+//! each sender, writers all the while.
+
+mod bus;
+mod failing;
+#[path = "../live/gate.rs"]
+mod gate;
+mod group;
+mod host;
+mod joining;
+mod many;
+mod map;
