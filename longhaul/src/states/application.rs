@@ -78,6 +78,6 @@ pub trait Channel: Send + Sync {
     /// [`super::Turn::handle_word`]. It must not wait for its delivery.
     ///
     /// # Errors
-    /// If it can't be sent: it is said again once nothing has come of it for the stall timeout.
+    /// If it can't be sent: it is said again for as long as it is of use, so it may be sent twice where that is in doubt.
     fn send(&self, word: &[u8]) -> Result<(), ApplicationError>;
 }

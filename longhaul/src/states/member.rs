@@ -135,8 +135,8 @@ impl MemberBuilder {
         let service = Service::start(give, settings, &listening)?;
         let member = Member { shared, service: Some(service) };
         let shared = &member.shared;
-        let keeper = Arc::clone(shared);
-        let started = shared.threads.spawn("states-call", move || calls::run(&calling, &called))
+        let (keeper, weak) = (Arc::clone(shared), Arc::downgrade(shared));
+        let started = shared.threads.spawn("states-call", move || calls::run(&weak, &calling, &called))
             && shared.threads.spawn("states", move || keeper.keep_deadlines());
         if !started {
             return Err(Error::new(ErrorKind::Other, "a member's threads can't be started"));

@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use longhaul_core::id::{MemberId, TransferId};
 use longhaul_core::time::Instant;
-use longhaul_core::transfer::Role;
 use longhaul_core::transfer::fetch::{CaptureNumber, Command, Config, Destination, Joiner, Provider};
 use longhaul_core::transfer::wire::FRAME_MAX;
+use longhaul_core::transfer::{Role, Tag};
 
 use super::application::Application;
 use super::calls::Call;
@@ -33,7 +33,7 @@ use crate::live::event::Watchers;
 use crate::live::fetch::Outcome;
 use crate::live::give::Given;
 use crate::live::threads::Threads;
-use crate::live::{Log, MEMBERS, Snapshot};
+use crate::live::{ApplicationError, Log, MEMBERS, Snapshot};
 use crate::settings::Settings;
 
 /// Joiners at once.
@@ -181,12 +181,12 @@ impl Shared {
         } else if let Some(joining) = &mut state.joining
             && let Some(sent) = joining.machine.poll_transmit(&mut frame)
         {
-            let word = frame[..sent.len].to_vec();
+            let (word, tag) = (frame[..sent.len].to_vec(), joining.machine.tag());
             match sent.to {
                 Destination::Member(member) => self.say(joining, member, word),
                 Destination::Group => {
                     self.reach_all(joining);
-                    state.call(Call::Say(word));
+                    state.call(Call::Say(tag, word));
                 }
             }
             true
@@ -195,6 +195,22 @@ impl Shared {
         };
         state.frame = frame;
         sent
+    }
+
+    /// A word of this transfer and epoch could not be said; whether it should be, after a pause.
+    pub(super) fn could_not_say(&self, tag: Tag, why: ApplicationError, pause: Duration) -> bool {
+        let mut state = self.lock();
+        let is_current = |joining: &&mut Joining| joining.machine.tag() == tag && !joining.is_over();
+        let Some(joining) = state.joining.as_mut().filter(is_current) else { return false };
+        joining.cause = Some(why);
+        let end = std::time::Instant::now() + pause;
+        while let left = end.saturating_duration_since(std::time::Instant::now())
+            && !left.is_zero()
+            && !state.stopped
+        {
+            state = self.wait_for_admission(state, left);
+        }
+        !state.stopped && state.joining.as_mut().is_some_and(|joining| is_current(&joining))
     }
 
     /// When the driver thread must look again, as time since the member's start.

@@ -7,7 +7,7 @@ use longhaul::live::{Delivered, Properties, Refusal};
 use longhaul::states::{Config, Event, Failure, Fetched, Member, Phase, Protocol};
 
 use crate::group::{Group, fetch};
-use crate::host::{Host, PATIENCE, config};
+use crate::host::{Host, PATIENCE, config, wait};
 
 const ALL: [Protocol; 4] = [Protocol::Copy, Protocol::Streaming, Protocol::Flush, Protocol::Prefetch];
 
@@ -78,6 +78,26 @@ fn who_gives_up_leaves_the_old_state_and_nothing_behind() {
         // And may ask again.
         fetch(&joiner, &group.peers());
         group.hosts.push(joiner);
+        group.settle();
+    }
+}
+
+#[test]
+fn a_word_that_can_not_be_said_is_said_again_until_it_is_or_nobody_wants_it() {
+    for protocol in [Protocol::Copy, Protocol::Flush, Protocol::Prefetch] {
+        let mut group = Group::start(protocol, 1);
+        let joiner = group.joiner(2);
+        *joiner.map.is_mute.lock().unwrap() = 3;
+        fetch(&joiner, &group.peers());
+        let mute = group.joiner(3);
+        *mute.map.is_mute.lock().unwrap() = u32::MAX;
+        let transfer = mute.member().fetch_state(&group.peers(), b"", PATIENCE).unwrap();
+        wait("a word that is not said", || *mute.map.is_mute.lock().unwrap() < u32::MAX - 1);
+        transfer.cancel();
+        assert_eq!(transfer.wait().unwrap_err().kind(), ErrorKind::Cancelled, "{protocol:?}");
+        drop(mute);
+        group.hosts.push(joiner);
+        group.hosts[0].member().handle_view(&group.peers());
         group.settle();
     }
 }

@@ -135,6 +135,8 @@ pub(crate) struct Map {
     /// What members alone had whose states were all taken.
     pub(crate) of_others: Mutex<BTreeMap<MemberId, BTreeMap<u64, u64>>>,
     pub(crate) fails: Mutex<Option<&'static str>>,
+    /// So many words can't be said.
+    pub(crate) is_mute: Mutex<u32>,
 }
 
 impl Map {
@@ -150,6 +152,7 @@ impl Map {
             staged: Mutex::default(),
             of_others: Mutex::default(),
             fails: Mutex::default(),
+            is_mute: Mutex::default(),
         }
     }
 
@@ -259,6 +262,11 @@ impl Channel for Map {
     }
 
     fn send(&self, word: &[u8]) -> Result<(), ApplicationError> {
+        let mut words = self.is_mute.lock().unwrap();
+        if *words > 0 {
+            *words -= 1;
+            return Err("the channel is down".into());
+        }
         self.line.say(word);
         Ok(())
     }
