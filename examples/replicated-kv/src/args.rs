@@ -29,6 +29,22 @@ pub(crate) enum Command {
     Check(Check),
 }
 
+/// How a replica joins.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum JoinBy {
+    Live,
+    Copy,
+}
+
+impl From<JoinBy> for replicated_kv::JoinBy {
+    fn from(by: JoinBy) -> Self {
+        match by {
+            JoinBy::Live => Self::Live,
+            JoinBy::Copy => Self::Copy,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Primary {
     #[command(flatten)]
@@ -43,6 +59,9 @@ pub(crate) struct Replica {
     /// Members to join from, the first one first; then the primary
     #[arg(long, value_name = "ADDR", num_args = 1..)]
     pub(crate) from: Vec<String>,
+    /// By a live transfer, or by a copy that all members make at one place of the order
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = JoinBy::Live)]
+    pub(crate) join_by: JoinBy,
     #[command(flatten)]
     pub(crate) member: Member,
 }

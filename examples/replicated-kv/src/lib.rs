@@ -8,7 +8,8 @@
 //!   are written in one transaction, so each record is applied once, whatever is killed when.
 //! - [`order`]: the primary's thread that gives places; all that waits shares one fsync.
 //! - [`member`]: replicas follow over TCP, and hand their clients' operations on.
-//! - [`live`]: how a replica joins while writes go on, from the primary or another replica.
+//! - [`live`]: how a replica joins while writes go on, from the primary or another replica; [`copy`]: how it joins by copies
+//!   that all members make at one place of the order.
 //! - [`client`]: a line protocol that a person can type.
 //! - [`node`]: a member, put together. [`load`]: clients that know what was acknowledged to them.
 //!
@@ -20,6 +21,7 @@
 mod applied;
 pub mod bytes;
 pub mod client;
+pub mod copy;
 mod door;
 mod error;
 mod home;
@@ -36,5 +38,5 @@ pub use applied::Applied;
 pub use door::{DEFAULT_MAX_CLIENTS, Listening};
 pub use error::Error;
 pub use home::Home;
-pub use node::{Node, Options, Upstream};
+pub use node::{JoinBy, Node, Options, Upstream};
 pub use stop::Stop;

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
             .map_err(Into::into)
             .and_then(|node| serve(node, &args.member)),
         Command::Replica(args) => {
-            let upstream = Upstream { primary: args.of, providers: args.from };
+            let upstream = Upstream { primary: args.of, providers: args.from, join_by: args.join_by.into() };
             Node::replica(&args.member.options(), &upstream)
                 .map_err(Into::into)
                 .and_then(|node| serve(node, &args.member))

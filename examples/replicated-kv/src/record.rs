@@ -6,6 +6,7 @@
 //!   2 prepare   changes
 //!   3 commit    sequence number of the prepare, u64
 //!   4 rollback  sequence number of the prepare, u64
+//!   5 word      bytes: what members say to each other at one place of the order, as MAKE_COPY
 //! changes    count u32, each: 0 u8, key | 1 u8, key, value
 //! key        length u16, bytes              value   length u32, bytes
 //! ```
@@ -26,6 +27,8 @@ pub const VALUE_MAX: usize = 64 << 10;
 pub const CHANGES_MAX: usize = 1024;
 /// The most bytes of keys and values in one transaction.
 pub const TRANSACTION_MAX: usize = 1 << 20;
+/// The most bytes of a word.
+pub const WORD_MAX: usize = 1024;
 /// The longest operation, encoded.
 pub const OPERATION_MAX: usize = TRANSACTION_MAX + CHANGES_MAX * 8 + 16;
 
@@ -133,6 +136,8 @@ pub enum Operation {
     Commit(TransactionId),
     /// Second phase: what was kept aside is forgotten.
     Rollback(TransactionId),
+    /// What a member says to all, at one place of the order. It changes nothing of the state.
+    Word(Box<[u8]>),
 }
 
 impl Operation {
@@ -155,6 +160,10 @@ impl Operation {
                 out.push(4);
                 out.extend(transaction.0.0.to_le_bytes());
             }
+            Self::Word(word) => {
+                out.push(5);
+                out.extend_from_slice(word);
+            }
         }
     }
 
@@ -175,6 +184,13 @@ impl Operation {
             2 => Self::Prepare(decode_changes(&mut reader)?),
             3 => Self::Commit(TransactionId(SequenceNumber(reader.u64()?))),
             4 => Self::Rollback(TransactionId(SequenceNumber(reader.u64()?))),
+            5 => {
+                let word = reader.rest();
+                if word.len() > WORD_MAX {
+                    return Err(Malformed("a word is longer than any"));
+                }
+                return Ok(Self::Word(word.into()));
+            }
             _ => return Err(Malformed("an unknown kind of operation")),
         };
         reader.end()?;
@@ -189,6 +205,7 @@ impl Operation {
                 64 + changes.iter().map(|change| 64 + change.len_bytes()).sum::<usize>()
             }
             Self::Commit(_) | Self::Rollback(_) => 64,
+            Self::Word(word) => 64 + word.len(),
         }
     }
 }
@@ -281,6 +298,8 @@ mod tests {
         );
         let many = [&[1][..], &u32::MAX.to_le_bytes()].concat();
         assert_eq!(Operation::decode(&many), Err(Malformed("more than 1024 changes in one transaction")));
+        assert!(Operation::decode(&[5; WORD_MAX + 2]).is_err());
+        assert_eq!(Operation::decode(&[5, 1, 2]), Ok(Operation::Word([1, 2].into())));
         assert!(Key::new(&[b'k'; KEY_MAX + 1]).is_err() && Key::new(b"").is_err());
         assert!(Value::new(&[b'v'; VALUE_MAX + 1]).is_err() && Value::new(b"two\nlines").is_err());
     }

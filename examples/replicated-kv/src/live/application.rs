@@ -159,7 +159,7 @@ impl Latch for Application {
     }
 }
 
-fn changes(bytes: &[u8]) -> Result<Vec<Change>, Error> {
+pub(super) fn changes(bytes: &[u8]) -> Result<Vec<Change>, Error> {
     let mut reader = Reader::new(bytes);
     let changes = decode_changes(&mut reader)?;
     reader.end()?;

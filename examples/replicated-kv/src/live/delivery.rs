@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use longhaul::MemberId;
 use longhaul::live::{Effect, Handle, Message, Transaction, Verdict};
+use longhaul::states::Turn;
 
 use super::{Application, Transfers};
 use crate::applied::Applied;
+use crate::copy::Copies;
 use crate::error::Error;
 use crate::home::Home;
 use crate::record::{Operation, Record, TransactionId, encode_changes};
@@ -28,6 +30,8 @@ pub struct Delivery {
     pub home: Arc<Home>,
     /// Whom messages go through.
     pub transfers: Arc<Transfers>,
+    /// Whom words go through, too.
+    pub copies: Arc<Copies>,
     /// Whose log and latch it is.
     pub application: Arc<Application>,
     /// What others have asked to keep of the log.
@@ -75,6 +79,9 @@ impl Delivery {
         let order = store.order().ok_or(Error::NoState)?;
         let member = self.transfers.member()?;
         let mut turn = member.turn();
+        // Behind the other, always: who begins to make copies does so while nothing is delivered.
+        let copier = self.copies.member();
+        let mut copiers_turn = copier.as_ref().map(|member| member.turn());
         let mut delivered: Vec<Record> = Vec::new();
         let mut completions = Vec::new();
         let mut is_held = false;
@@ -91,8 +98,16 @@ impl Delivery {
             };
             match turn.handle_message(&message, completion.effect, completion.bytes.len())? {
                 Verdict::Deliver => {
+                    if let Some(turn) = &mut copiers_turn {
+                        copied(turn, &message, completion.effect, &record)?;
+                    }
+                    let is_word = matches!(record.operation, Operation::Word(_));
                     delivered.push(record);
                     completions.push(completion);
+                    if is_word {
+                        // What it has copied is copied at its place.
+                        break;
+                    }
                 }
                 // Contained, says a member that has just joined: once it has, it is offered again and seen to be.
                 Verdict::Hold | Verdict::Drop => {
@@ -169,6 +184,22 @@ impl Delivery {
             Operation::Rollback(transaction) => {
                 Completion { effect: Effect::Rollback(name(*transaction)), bytes: Vec::new() }
             }
+            Operation::Word(_) => Completion { effect: Effect::Nothing, bytes: Vec::new() },
         })
+    }
+}
+
+/// What is delivered is delivered at who makes copies, too.
+fn copied(turn: &mut Turn<'_>, message: &Message, effect: Effect, record: &Record) -> Result<(), Error> {
+    let verdict = match &record.operation {
+        Operation::Word(word) => turn.handle_word(message, word)?,
+        _ => turn.handle_message(message, effect, message.len as usize)?,
+    };
+    match verdict {
+        // It has joined behind this place.
+        Verdict::Deliver | Verdict::Drop => Ok(()),
+        Verdict::Hold | Verdict::SendAgain { .. } => {
+            Err(Error::Usage(format!("copies are not made where record {} is", message.sequence)))
+        }
     }
 }

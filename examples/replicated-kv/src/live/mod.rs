@@ -13,9 +13,9 @@
 mod application;
 mod delivery;
 mod gate;
-mod pieces;
+pub(crate) mod pieces;
 mod pins;
-mod sink;
+pub(crate) mod sink;
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};

@@ -1,8 +1,8 @@
 //! A snapshot as a source: its pairs in the order of their keys, cut into pieces, each of which is an item.
 //!
 //! ```text
-//! item      a file `pairs-N`; last the state itself
-//! content   pairs: length of the key u16, length of the value u32, key, value
+//! item      a file `pairs-N`; where they are wanted, `prepared-N` for each transaction N that is prepared; last the state itself
+//! content   pairs: length of the key u16, length of the value u32, key, value; of what is prepared: its changes
 //! ```
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,20 +12,25 @@ use longhaul::{Content, Item, Name, Piece, Progress, Shape, Source, Survey, Time
 
 use crate::bytes::{Malformed, Reader};
 use crate::error::Error;
+use crate::record::{TransactionId, encode_changes};
 use crate::store::Snapshot;
 
 /// Bytes of a piece, about: as much of it lies in memory at once.
 pub(super) const PIECE_BYTES: u64 = 2 << 20;
 /// The name of a piece, without its number.
 const PREFIX: &str = "pairs-";
+/// The name of what is prepared, without the transaction's.
+pub(super) const PREPARED: &str = "prepared-";
 /// Bytes before a key.
 const HEAD: usize = 6;
 
 /// The pairs of a snapshot.
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     snapshot: Snapshot,
     /// Where each piece begins, and its bytes: found by the survey.
     cuts: Mutex<Option<Arc<[Cut]>>>,
+    /// What is prepared, where it is a part of the state.
+    prepared: Vec<(TransactionId, Arc<[u8]>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +40,28 @@ struct Cut {
 }
 
 impl Pieces {
-    pub(super) const fn new(snapshot: Snapshot) -> Self {
-        Self { snapshot, cuts: Mutex::new(None) }
+    pub(super) fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot, cuts: Mutex::new(None), prepared: Vec::new() }
+    }
+
+    /// The pairs, and what is prepared.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub(crate) fn with_prepared(snapshot: Snapshot) -> Result<Self, Error> {
+        let encode = |(transaction, changes): (TransactionId, Vec<_>)| {
+            let mut bytes = Vec::new();
+            encode_changes(&changes, &mut bytes);
+            (transaction, bytes.into())
+        };
+        let prepared = snapshot.pending()?.into_iter().map(encode).collect();
+        Ok(Self { prepared, ..Self::new(snapshot) })
+    }
+
+    fn prepared(&self, name: &str) -> Option<&Arc<[u8]>> {
+        let number: u64 = name.strip_prefix(PREPARED)?.parse().ok()?;
+        let found = self.prepared.iter().find(|(transaction, _)| transaction.0.0 == number);
+        found.map(|(_, bytes)| bytes)
     }
 
     /// The snapshot never changes, so it is cut once.
@@ -68,20 +93,30 @@ impl Pieces {
 impl Source for Pieces {
     fn survey(&self, progress: &dyn Progress) -> Result<Survey, SourceError> {
         let cuts = self.cuts(progress)?;
-        let bytes = cuts.iter().map(|cut| cut.bytes).sum();
-        let items = cuts.len() as u64 + 1;
+        let prepared: u64 = self.prepared.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let bytes = cuts.iter().map(|cut| cut.bytes).sum::<u64>() + prepared;
+        let items = (cuts.len() + self.prepared.len()) as u64 + 1;
         let shape = Shape::Directory;
         Ok(Survey { shape, items, bytes: Some(bytes), allocated: bytes, ..Survey::default() })
     }
 
     fn walk(&self) -> Result<Box<dyn Walk + '_>, SourceError> {
-        Ok(Box::new(Items { cuts: self.cuts(&())?, next: 0 }))
+        let name = |transaction: TransactionId| format!("{PREPARED}{:020}", transaction.0.0);
+        let prepared =
+            self.prepared.iter().map(|(transaction, bytes)| (name(*transaction), bytes.len() as u64));
+        let cuts = self.cuts(&())?;
+        let pieces = cuts.iter().enumerate().map(|(number, cut)| (format!("{PREFIX}{number:06}"), cut.bytes));
+        Ok(Box::new(Items { files: pieces.chain(prepared).collect(), next: 0 }))
     }
 
     fn open(&self, item: &Item) -> Result<Box<dyn Content>, SourceError> {
         let cuts = self.cuts(&())?;
         let unknown = || SourceError::item(item.name.clone(), SourceErrorKind::Missing);
-        let name = str::from_utf8(item.name.as_bytes()).ok().and_then(|name| name.strip_prefix(PREFIX));
+        let name = str::from_utf8(item.name.as_bytes()).ok();
+        if let Some(bytes) = name.and_then(|name| self.prepared(name)) {
+            return Ok(Box::new(Pairs(Arc::clone(bytes))));
+        }
+        let name = name.and_then(|name| name.strip_prefix(PREFIX));
         let number: usize = name.and_then(|number| number.parse().ok()).ok_or_else(unknown)?;
         let cut = cuts.get(number).ok_or_else(unknown)?;
         let mut bytes = Vec::with_capacity(cut.bytes as usize);
@@ -101,7 +136,8 @@ impl Source for Pieces {
 }
 
 struct Items {
-    cuts: Arc<[Cut]>,
+    /// Names and sizes.
+    files: Vec<(String, u64)>,
     next: usize,
 }
 
@@ -109,13 +145,12 @@ impl Walk for Items {
     fn next(&mut self) -> Result<Option<Item>, SourceError> {
         let number = self.next;
         self.next += 1;
-        let (name, what) = match self.cuts.get(number) {
-            Some(cut) => {
-                let name =
-                    Name::new(format!("{PREFIX}{number:06}").into_bytes()).map_err(SourceError::user)?;
-                (name, What::File { size: cut.bytes, linked: false, sparse: false })
+        let (name, what) = match self.files.get(number) {
+            Some((name, size)) => {
+                let name = Name::new(name.clone().into_bytes()).map_err(SourceError::user)?;
+                (name, What::File { size: *size, linked: false, sparse: false })
             }
-            None if number == self.cuts.len() => (Name::root(), What::Directory),
+            None if number == self.files.len() => (Name::root(), What::Directory),
             None => return Ok(None),
         };
         Ok(Some(Item { name, mode: 0o700, mtime: Timestamp::default(), version: Version::default(), what }))

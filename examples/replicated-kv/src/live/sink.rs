@@ -5,23 +5,25 @@ use std::sync::Arc;
 
 use longhaul::state::{SinkError, SinkErrorKind};
 use longhaul::{Item, ItemId, Name, Place, Progress, Shape, Sink, Survey, What};
+use longhaul_core::digest::SequenceNumber;
 
-use super::pieces::{PIECE_BYTES, pairs};
-use crate::record::{KEY_MAX, VALUE_MAX};
+use super::application::changes;
+use super::pieces::{PIECE_BYTES, PREPARED, pairs};
+use crate::record::{KEY_MAX, TransactionId, VALUE_MAX};
 use crate::store::Store;
 
 /// The longest piece: one pair may be longer than pieces usually are.
 const PIECE_MAX: u64 = PIECE_BYTES + (KEY_MAX + VALUE_MAX) as u64 + 8;
 
 /// Takes the pieces of a snapshot into a copy that nobody sees.
-pub(super) struct PieceSink {
+pub(crate) struct PieceSink {
     store: Arc<Store>,
     /// Pieces that come: memory is taken with their first bytes.
     open: HashMap<ItemId, (Name, Vec<u8>)>,
 }
 
 impl PieceSink {
-    pub(super) fn new(store: Arc<Store>) -> Self {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
         Self { store, open: HashMap::new() }
     }
 }
@@ -69,7 +71,12 @@ impl Sink for PieceSink {
 
     fn finish(&mut self, id: ItemId, _len: u64) -> Result<(), SinkError> {
         let Some((name, piece)) = self.open.remove(&id) else { return Ok(()) };
-        let stored = pairs(&piece).and_then(|pairs| self.store.add_bulk(pairs.into_iter()));
+        let stored = match prepared(&name) {
+            Some(transaction) => {
+                changes(&piece).and_then(|changes| self.store.add_prepares(&[(transaction, changes)]))
+            }
+            None => pairs(&piece).and_then(|pairs| self.store.add_bulk(pairs.into_iter())),
+        };
         stored.map_err(|error| SinkError::item(name, SinkErrorKind::User(error.into())))
     }
 
@@ -90,4 +97,10 @@ impl Sink for PieceSink {
     fn abort(&mut self) {
         self.open.clear();
     }
+}
+
+/// The transaction whose changes an item with this name is.
+fn prepared(name: &Name) -> Option<TransactionId> {
+    let number = str::from_utf8(name.as_bytes()).ok()?.strip_prefix(PREPARED)?.parse().ok()?;
+    Some(TransactionId(SequenceNumber(number)))
 }

@@ -14,6 +14,7 @@ use longhaul_core::digest::SequenceNumber;
 use super::frame::{self, Frame, Purpose};
 use super::wire::{ALIVE, Hello, hear};
 use crate::applied::Applied;
+use crate::copy::Copies;
 use crate::error::Error;
 use crate::home::Home;
 use crate::live::Transfers;
@@ -29,6 +30,7 @@ const UNDER_WAY_MAX: usize = 1024;
 pub struct Feeds {
     home: Arc<Home>,
     transfers: Arc<Transfers>,
+    copies: Arc<Copies>,
     order: MemberId,
     applied: Applied,
     queue: Arc<Queue>,
@@ -51,12 +53,13 @@ impl Feeds {
     pub fn new(
         home: Arc<Home>,
         transfers: Arc<Transfers>,
+        copies: Arc<Copies>,
         order: MemberId,
         applied: Applied,
         queue: Arc<Queue>,
         pins: Arc<Mutex<Pins>>,
     ) -> Self {
-        Self { home, transfers, order, applied, queue, pins, followers: Mutex::default() }
+        Self { home, transfers, copies, order, applied, queue, pins, followers: Mutex::default() }
     }
 
     /// The replicas that follow at the moment.
@@ -86,7 +89,7 @@ pub fn serve(feeds: &Arc<Feeds>, stream: &TcpStream) -> Result<(), Error> {
     if let Some(refusal) = refusal {
         return frame::write(&mut writer, &refusal).map_err(lost());
     }
-    frame::write(&mut writer, &welcome(&feeds.home, &feeds.transfers)?).map_err(lost())?;
+    frame::write(&mut writer, &welcome(&feeds.home, &feeds.transfers, &feeds.copies)?).map_err(lost())?;
     let result = match purpose {
         Purpose::Follow => feed(feeds, member, next, &mut reader, &writer),
         Purpose::Submit => submissions(feeds, &mut reader, writer),
@@ -102,21 +105,29 @@ pub fn serve(feeds: &Arc<Feeds>, stream: &TcpStream) -> Result<(), Error> {
 ///
 /// # Errors
 /// Why not.
-pub fn introduce(home: &Home, transfers: &Transfers, stream: &TcpStream) -> Result<(), Error> {
+pub fn introduce(
+    home: &Home,
+    transfers: &Transfers,
+    copies: &Copies,
+    stream: &TcpStream,
+) -> Result<(), Error> {
     let mut hello = hear(stream)?;
     if hello.purpose != Purpose::Join {
         return Err(Error::Peer("a replica orders nothing: dial the primary"));
     }
-    frame::write(&mut hello.writer, &welcome(home, transfers)?).map_err(Error::io("talking to a member"))
+    frame::write(&mut hello.writer, &welcome(home, transfers, copies)?)
+        .map_err(Error::io("talking to a member"))
 }
 
-fn welcome(home: &Home, transfers: &Transfers) -> Result<Frame, Error> {
+fn welcome(home: &Home, transfers: &Transfers, copies: &Copies) -> Result<Frame, Error> {
     let store = home.current()?;
     Ok(Frame::Welcome {
         order: store.order().ok_or(Error::NoState)?,
         first: store.first_kept(),
         last: store.applied(),
         joiners: transfers.address().map_or(0, |address| address.port()),
+        copies: copies.address().map_or(0, |address| address.port()),
+        member: copies.member().map(|member| member.peer().member).unwrap_or_default(),
     })
 }
 

@@ -63,6 +63,10 @@ pub enum Frame {
         last: SequenceNumber,
         /// The port where joiners dial; 0: nobody can join here at present.
         joiners: u16,
+        /// The port where copies are fetched; 0: there are none here at present.
+        copies: u16,
+        /// Who makes them.
+        member: MemberId,
     },
     /// The log no longer reaches back to what it needs.
     TooShort {
@@ -150,8 +154,10 @@ impl Frame {
                 out.extend(next.0.to_le_bytes());
                 1
             }
-            Self::Welcome { order, first, last, joiners } => {
+            Self::Welcome { order, first, last, joiners, copies, member } => {
                 out.extend(joiners.to_le_bytes());
+                out.extend(copies.to_le_bytes());
+                out.extend(member.0);
                 out.extend(order.0);
                 out.extend(first.0.to_le_bytes());
                 out.extend(last.0.to_le_bytes());
@@ -214,6 +220,8 @@ impl Frame {
             },
             2 => Self::Welcome {
                 joiners: reader.u16()?,
+                copies: reader.u16()?,
+                member: MemberId(reader.array()?),
                 order: MemberId(reader.array()?),
                 first: sequence(&mut reader)?,
                 last: sequence(&mut reader)?,
@@ -327,7 +335,7 @@ mod tests {
         let answer = |result| Frame::Answer { number: 9, result };
         vec![
             Frame::Hello { version: 1, purpose: Purpose::Submit, member, order, next: sequence },
-            Frame::Welcome { order, first: SequenceNumber(1), last: sequence, joiners: 9 },
+            Frame::Welcome { order, first: SequenceNumber(1), last: sequence, joiners: 9, copies: 8, member },
             Frame::TooShort { first: sequence },
             Frame::OtherOrder { order },
             Frame::Record { sequence, operation: vec![1, 2, 3] },

@@ -13,7 +13,7 @@
 //!                 ◀───────────────── Answer..  each once it is durable
 //!   pin:    Hello, Pin ────────────────────▶   keep the log, while somebody joins
 //!                 ◀──── Pinned | PinRefused
-//!   join:   Hello ─────────────────────────▶   any member: where do joiners dial?
+//!   join:   Hello ─────────────────────────▶   any member: where do joiners dial, where are copies?
 //!                 ◀───────────────── Welcome
 //! ```
 //!
@@ -22,6 +22,7 @@
 mod feed;
 mod follow;
 mod frame;
+mod listen;
 mod pin;
 mod submit;
 mod wire;
@@ -29,6 +30,7 @@ mod wire;
 pub use feed::{Feeds, FollowerAt, introduce, serve};
 pub use follow::{Follower, Following};
 pub use frame::{Frame, Purpose, read as read_frame, write as write_frame};
-pub use pin::{Pinned, ask_to_pin, unpin, where_joiners_dial};
+pub use listen::{Heard, listen};
+pub use pin::{Pinned, ask_to_pin, unpin, where_copies_are, where_joiners_dial};
 pub use submit::{Link, Submit, SubmitError, Submitted};
 pub use wire::{PREAMBLE, PREAMBLE_LEN, VERSION};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use longhaul::MemberId;
+use longhaul::states::Peer;
 use longhaul_core::digest::SequenceNumber;
 
 use super::frame::{self, Frame, Purpose};
@@ -53,6 +54,18 @@ pub fn where_joiners_dial(address: &str, member: MemberId) -> Result<(SocketAddr
         Dialled { joiners, .. } if joiners.port() == 0 => Err(Error::Peer("it gives no state at present")),
         Dialled { joiners, order, .. } => Ok((joiners, order)),
     }
+}
+
+/// Where the member that listens at `address` gives copies of its state, whose records it has, and how far it has come.
+///
+/// # Errors
+/// If it can't be asked, or gives none at present.
+pub fn where_copies_are(address: &str, member: MemberId) -> Result<(Peer, MemberId, SequenceNumber), Error> {
+    let Dialled { copies: (copies, provider), order, last, .. } = call(address, member, Purpose::Join)?;
+    if copies.port() == 0 {
+        return Err(Error::Peer("it gives no state at present"));
+    }
+    Ok((Peer { member: provider, address: copies.to_string() }, order, last))
 }
 
 fn call(address: &str, member: MemberId, purpose: Purpose) -> Result<Dialled, Error> {

@@ -15,7 +15,7 @@ pub const PREAMBLE: [u8; PREAMBLE_LEN] = *b"\0KV\x01";
 /// Bytes of it.
 pub const PREAMBLE_LEN: usize = 4;
 /// The version of the members' protocol.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// How long a peer may take to be reached, and to take or say something.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,6 +29,8 @@ pub(super) struct Dialled {
     pub(super) order: MemberId,
     pub(super) last: SequenceNumber,
     pub(super) joiners: SocketAddr,
+    /// Where copies are fetched, and who makes them.
+    pub(super) copies: (SocketAddr, MemberId),
 }
 
 /// Who dials, and what it has.
@@ -54,8 +56,10 @@ pub(super) fn dial(address: &str, purpose: Purpose, caller: Caller) -> Result<Di
     stream.write_all(&bytes).map_err(lost())?;
     let mut reader = BufReader::with_capacity(256 << 10, stream.try_clone().map_err(lost())?);
     match frame::read(&mut reader)? {
-        Some(Frame::Welcome { order, last, joiners, .. }) => {
-            Ok(Dialled { stream, reader, order, last, joiners: SocketAddr::new(target.ip(), joiners) })
+        Some(Frame::Welcome { order, last, joiners, copies, member, .. }) => {
+            let at = |port| SocketAddr::new(target.ip(), port);
+            let (joiners, copies) = (at(joiners), (at(copies), member));
+            Ok(Dialled { stream, reader, order, last, joiners, copies })
         }
         Some(Frame::TooShort { first }) => Err(Error::LogTooShort { needed: next, first }),
         Some(Frame::OtherOrder { order: there }) => Err(Error::OtherOrder { here: order, there }),

@@ -19,10 +19,12 @@ use std::time::Instant;
 use longhaul::MemberId;
 
 use crate::applied::Applied;
+use crate::copy::Copies;
 use crate::door::{self, Door, Listening};
 use crate::error::Error;
 use crate::home::Home;
 use crate::live::{Application, Delivery, PrimaryPins, Transfers};
+use crate::member::Link;
 use crate::order::Orderer;
 use crate::stop::Stop;
 use crate::store::{Pins, Store};
@@ -45,6 +47,18 @@ pub struct Upstream {
     pub primary: String,
     /// Where members listen that it may join from, the first one first; then the primary.
     pub providers: Vec<String>,
+    /// How.
+    pub join_by: JoinBy,
+}
+
+/// How a replica joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum JoinBy {
+    /// By a live transfer, whose log it follows until it is where its provider is.
+    #[default]
+    Live,
+    /// By a copy that all members make at one place of the order.
+    Copy,
 }
 
 /// A member that runs, until it is stopped or dropped.
@@ -109,6 +123,7 @@ impl Node {
         self.delivery.applied.close();
         self.delivery.home.close();
         self.delivery.transfers.stop();
+        self.delivery.copies.stop();
         self.door.close();
         for thread in self.threads.drain(..) {
             // What it had to say it has told.
@@ -127,6 +142,7 @@ impl Drop for Node {
 struct Parts {
     home: Arc<Home>,
     transfers: Arc<Transfers>,
+    copies: Arc<Copies>,
     delivery: Arc<Delivery>,
     pins: Arc<Mutex<Pins>>,
     applied: Applied,
@@ -149,10 +165,15 @@ impl Parts {
             options.data.join("joiners"),
         ));
         let (applied, stop) = (Applied::default(), Stop::default());
+        let words =
+            primary.map(|primary| Ok::<_, Error>(Link::new(primary.to_owned(), fresh_id()?, stop.clone())));
+        let insecure = options.listening.insecure;
+        let copies = Arc::new(Copies::new(Arc::clone(&home), words.transpose()?, ip, insecure));
         let pins = Arc::new(Mutex::new(Pins::new(Instant::now())));
         let delivery = Arc::new(Delivery {
             home: Arc::clone(&home),
             transfers: Arc::clone(&transfers),
+            copies: Arc::clone(&copies),
             application,
             pins: Arc::clone(&pins),
             keep_bytes: options.log_bytes,
@@ -160,7 +181,7 @@ impl Parts {
             stop: stop.clone(),
             prepared: Mutex::default(),
         });
-        Ok(Self { home, transfers, delivery, pins, applied, stop, ended: Arc::default() })
+        Ok(Self { home, transfers, copies, delivery, pins, applied, stop, ended: Arc::default() })
     }
 }
 

@@ -21,7 +21,8 @@ impl Node {
     /// # Errors
     /// If the data can't be read, or it can't listen.
     pub fn primary(options: &Options) -> Result<Self, Error> {
-        let Parts { home, transfers, delivery, pins, applied, stop, ended } = Parts::new(options, None)?;
+        let Parts { home, transfers, copies, delivery, pins, applied, stop, ended } =
+            Parts::new(options, None)?;
         if home.is_behind() {
             home.stage()?.belong_to(fresh_id()?)?;
             home.commit()?;
@@ -29,12 +30,20 @@ impl Node {
         let store = home.current()?;
         let order = store.order().ok_or(Error::NoState)?;
         transfers.provide(fresh_id()?, &store)?;
+        copies.provide(fresh_id()?, &store)?;
         let failed = Arc::clone(&ended);
         let fail = Box::new(move |error| failed.tell(Err(error)));
         let orderer = Orderer::start(&store, Arc::clone(&delivery), fail)?;
         let queue = orderer.queue();
-        let feeds =
-            Feeds::new(Arc::clone(&home), Arc::clone(&transfers), order, applied, orderer.queue(), pins);
+        let feeds = Feeds::new(
+            Arc::clone(&home),
+            Arc::clone(&transfers),
+            copies,
+            order,
+            applied,
+            orderer.queue(),
+            pins,
+        );
         let feeds = Arc::new(feeds);
         let desk = Arc::new(PrimaryDesk { queue, home, transfers, order, feeds: Arc::clone(&feeds) });
         let members = Arc::new(move |stream: &_| member::serve(&feeds, stream));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longhaul::MemberId;
 
-use super::{Ended, Node, Options, Parts, Upstream, fresh_id, lock, store_status};
+use super::{Ended, JoinBy, Node, Options, Parts, Upstream, fresh_id, lock, store_status};
 use crate::applied::Applied;
 use crate::client::Desk;
 use crate::door::Door;
@@ -29,11 +29,12 @@ impl Node {
     /// # Errors
     /// If the data can't be read, or it can't listen. Who can't be reached is dialled until it is there.
     pub fn replica(options: &Options, upstream: &Upstream) -> Result<Self, Error> {
-        let Parts { home, transfers, delivery, applied, stop, ended, .. } =
+        let Parts { home, transfers, copies, delivery, applied, stop, ended, .. } =
             Parts::new(options, Some(&upstream.primary))?;
         if let Ok(store) = home.current() {
             applied.advance(store.applied());
             transfers.provide(fresh_id()?, &store)?;
+            copies.provide(fresh_id()?, &store)?;
         }
         let member = fresh_id()?;
         let following = Arc::new(Mutex::new(Following::default()));
@@ -48,7 +49,8 @@ impl Node {
             joining: Arc::clone(&joining),
         });
         let (doors_home, doors_transfers) = (Arc::clone(&home), Arc::clone(&transfers));
-        let members = Arc::new(move |stream: &_| member::introduce(&doors_home, &doors_transfers, stream));
+        let members =
+            Arc::new(move |stream: &_| member::introduce(&doors_home, &doors_transfers, &copies, stream));
         let door = Door::open(&options.listening, desk, members, stop.clone())?;
         let primary = upstream.primary.clone();
         let follower =
@@ -61,11 +63,7 @@ impl Node {
         };
         let mut node = Self { door, stop, ended, orderer: None, threads: Vec::new(), delivery };
         node.run("follower", move |ended| ended.tell(follower.run()))?;
-        node.run("joiner", move |ended| {
-            if let Err(error) = joiner.run() {
-                ended.tell(Err(error));
-            }
-        })?;
+        node.run("joiner", move |_| joiner.run())?;
         Ok(node)
     }
 
@@ -87,14 +85,13 @@ struct Joiner {
 }
 
 impl Joiner {
-    fn run(&self) -> Result<(), Error> {
+    fn run(&self) {
         let home = &self.delivery.home;
         while home.wait_until(true).is_some() && !self.stop.is_stopped() {
-            let member = fresh_id()?;
-            let joined = self.providers(member).and_then(|(order, providers)| {
-                *lock(&self.joining) = format!("from {}", providers.join(", "));
-                self.delivery.transfers.join(member, order, &providers)
-            });
+            let joined = match self.upstream.join_by {
+                JoinBy::Live => self.by_live(),
+                JoinBy::Copy => self.by_copy(),
+            };
             match joined {
                 Ok(()) => lock(&self.joining).clear(),
                 Err(error) => {
@@ -104,13 +101,39 @@ impl Joiner {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// By a live transfer.
+    fn by_live(&self) -> Result<(), Error> {
+        let Delivery { transfers, copies, home, .. } = &*self.delivery;
+        copies.stop();
+        let member = fresh_id()?;
+        let (order, providers) = self.providers(member)?;
+        *lock(&self.joining) = format!("from {}", providers.join(", "));
+        transfers.join(member, order, &providers)?;
+        // Nothing is delivered while it begins to make copies.
+        let live = transfers.member()?;
+        let _turn = live.turn();
+        copies.provide(fresh_id()?, &*home.current()?)
+    }
+
+    /// By a copy of one place of the order.
+    fn by_copy(&self) -> Result<(), Error> {
+        let Delivery { transfers, copies, home, .. } = &*self.delivery;
+        // Who joins anew gives nothing of what it had, and delivers nothing.
+        transfers.stop();
+        let Upstream { primary, providers, .. } = &self.upstream;
+        *lock(&self.joining) = "by a copy of one place of the order".into();
+        copies.join(fresh_id()?, primary, providers, &self.stop)?;
+        let provided = fresh_id().and_then(|member| transfers.provide(member, &*home.current()?));
+        // Without a member nothing is delivered: another state is had.
+        provided.inspect_err(|_| home.fall_behind())
     }
 
     /// Whose records there are to be had, and where those give their state who have them and can be reached now. The
     /// primary must be: the log behind the state is there.
     fn providers(&self, member: MemberId) -> Result<(MemberId, Vec<String>), Error> {
-        let Upstream { primary, providers } = &self.upstream;
+        let Upstream { primary, providers, .. } = &self.upstream;
         let (last, order) = member::where_joiners_dial(primary, member)?;
         let others = providers.iter().filter_map(|address| member::where_joiners_dial(address, member).ok());
         let theirs = others.filter(|(_, theirs)| *theirs == order).map(|(address, _)| address);

@@ -82,6 +82,7 @@ impl Locks {
                 Ok(())
             }
             Operation::Commit(transaction) | Operation::Rollback(transaction) => self.release(*transaction),
+            Operation::Word(_) => Ok(()),
         }
     }
 

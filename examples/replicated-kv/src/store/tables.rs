@@ -104,6 +104,7 @@ impl<'t> Batch<'t> {
             Operation::Rollback(transaction) => {
                 self.end(*transaction)?;
             }
+            Operation::Word(_) => {}
         }
         let bytes = record.operation.to_bytes();
         self.log.insert(record.sequence.0, &*bytes)?;

@@ -16,6 +16,15 @@ use crate::rig::{Member, one_root, poll, random};
 
 #[test]
 fn a_replica_joins_from_a_replica_while_all_write_and_what_is_prepared_comes_along() {
+    joins_from_a_replica("live");
+}
+
+#[test]
+fn a_replica_joins_by_a_copy_of_one_place_and_what_is_prepared_comes_along() {
+    joins_from_a_replica("copy");
+}
+
+fn joins_from_a_replica(by: &str) {
     let mut random = random();
     let home = TempDir::new().unwrap();
     let primary = Member::primary(&home.path().join("p"), &[]);
@@ -31,8 +40,10 @@ fn a_replica_joins_from_a_replica_while_all_write_and_what_is_prepared_comes_alo
     let [first, second] = thread::scope(|scope| {
         let load = scope.spawn(|| load::write(&load, &journal, &stop).unwrap());
         wait_for(&path, 1000);
-        let first = Member::replica(&home.path().join("a"), &primary, &[]);
-        let second = Member::replica(&home.path().join("b"), &primary, &["--from", &first.address]);
+        let by = ["--join-by", by];
+        let first = Member::replica(&home.path().join("a"), &primary, &by);
+        let options = [&by[..], &["--from", &first.address]].concat();
+        let second = Member::replica(&home.path().join("b"), &primary, &options);
         wait_for(&path, 1000);
         stop.store(true, Ordering::Relaxed);
         load.join().unwrap();
@@ -140,6 +151,16 @@ impl Group {
 // Catalogue: F48, F49, F69, F70
 #[test]
 fn nothing_acknowledged_is_lost_whoever_is_killed_while_a_replica_joins() {
+    killed_while_a_replica_joins("live");
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_whoever_is_killed_while_a_replica_joins_by_a_copy() {
+    killed_while_a_replica_joins("copy");
+}
+
+/// Joins by `by`, again and again, and somebody is killed at some moment of each.
+fn killed_while_a_replica_joins(by: &str) {
     let mut random = random();
     let size = setting("REPLICATED_KV_SIZE", 4 << 20, |text| Some(text.parse::<ByteSize>().ok()?.as_u64()));
     let kills = setting("REPLICATED_KV_KILLS", 3, |text| text.parse().ok());
@@ -147,7 +168,7 @@ fn nothing_acknowledged_is_lost_whoever_is_killed_while_a_replica_joins() {
     let primary = Member::primary(&home.path().join("p"), &[]);
     load::fill(&mut primary.connect(), size, random.draw()).unwrap();
     let replica = Member::replica(&home.path().join("r"), &primary, &[]);
-    let joiner = Member::replica(&home.path().join("j"), &primary, &[]);
+    let joiner = Member::replica(&home.path().join("j"), &primary, &["--join-by", by]);
     let path = home.path().join("journal");
     let journal = Journal::create(&path).unwrap();
     let (stop, load) = (AtomicBool::new(false), load_on(&[&primary, &replica, &joiner], &mut random));
