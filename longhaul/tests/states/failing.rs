@@ -11,6 +11,7 @@ use crate::host::{Host, PATIENCE, config, wait};
 
 const ALL: [Protocol; 4] = [Protocol::Copy, Protocol::Streaming, Protocol::Flush, Protocol::Prefetch];
 
+// Catalogue: F69
 #[test]
 fn when_the_provider_dies_another_takes_over() {
     for protocol in ALL {
@@ -57,6 +58,7 @@ fn a_joiner_that_dies_leaves_nothing_behind() {
     }
 }
 
+// Catalogue: F75
 #[test]
 fn who_gives_up_leaves_the_old_state_and_nothing_behind() {
     for protocol in ALL {
@@ -126,6 +128,7 @@ fn who_has_no_state_says_so() {
     assert_eq!(error.states().unwrap().failure, Failure::Refused(Refusal::NotOperational), "{error}");
 }
 
+// Catalogue: F70
 #[test]
 fn who_is_somebody_else_by_now_is_not_taken_for_who_was_there() {
     let group = Group::silent(Protocol::Streaming, 1);

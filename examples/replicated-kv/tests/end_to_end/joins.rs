@@ -154,6 +154,7 @@ fn nothing_acknowledged_is_lost_whoever_is_killed_while_a_replica_joins() {
     killed_while_a_replica_joins("live");
 }
 
+// Catalogue: F48, F49, F69, F70
 #[test]
 fn nothing_acknowledged_is_lost_whoever_is_killed_while_a_replica_joins_by_a_copy() {
     killed_while_a_replica_joins("copy");
