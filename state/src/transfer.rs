@@ -53,8 +53,7 @@ pub struct Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum DataPath {
-    /// What is best, as it was measured: large files are written past the page cache, and read past it where a ring reads
-    /// them and they are not in it.
+    /// What is best, as it was measured: large files are written past the page cache, and read past it if they are not in it.
     #[default]
     Auto,
     /// Past the page cache, wherever the file system, the size and the place allow it.

@@ -26,6 +26,17 @@ mod std_buffered {
     conformance!(STD, Fetch);
 }
 
+/// The files of the suite are in the page cache: read past it, as cold ones are.
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+mod std_direct {
+    use super::*;
+
+    const STD: ByEngine =
+        ByEngine { name: "std, direct", engine: |_| Arc::new(Blocking), data_path: DataPath::Direct };
+
+    conformance!(STD, Fetch);
+}
+
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
 mod std_splice {
     use super::*;

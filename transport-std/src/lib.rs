@@ -6,12 +6,14 @@
 //!  (one of each a lane)                       └────────┘ ◀─reports─ all of them
 //! ```
 //!
-//! On Linux large files are written past the page cache. A thread for each thing that waits: see [`Engine`] for what they do, and `longhaul_transport` for who
-//! commands them.
+//! On Linux large files are written past the page cache, and read past it if they are not in it. A thread for each thing
+//! that waits: see [`Engine`] for what they do, and `longhaul_transport` for who commands them.
 #![forbid(unsafe_code)]
 
 mod disk;
 mod lane;
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+mod source;
 mod splice;
 
 use std::io;
@@ -37,7 +39,14 @@ impl Engine for Blocking {
 
     fn start_reads(&self, lane: Lane, ops: Receiver<ReadOp>, helpers: &Helpers) {
         let reader = Reader::new(lane, helpers);
-        helpers.threads().spawn(format!("longhaul-source-{}", lane.0), move || reader.run(&ops));
+        let name = format!("longhaul-source-{}", lane.0);
+        #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+        {
+            let own = helpers.clone();
+            helpers.threads().spawn(name, move || source::Files::new(reader, own).run(&ops));
+        }
+        #[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
+        helpers.threads().spawn(name, move || reader.run(&ops));
     }
 
     fn start_writes(&self, lane: Lane, ops: Receiver<WriteOp>, helpers: &Helpers) {

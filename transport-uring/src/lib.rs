@@ -17,7 +17,6 @@
 #![cfg(all(target_os = "linux", not(longhaul_portable)))]
 
 mod amiss;
-mod cold;
 mod huge;
 mod lane;
 mod local;

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use longhaul_core::id::Lane;
 use longhaul_state::pool::Buffer;
 use longhaul_transport::{
-    Helpers, Opened, Pipe, Pipes, Read, ReadOp, Reader, Receiver, Running, Sender, channel, refuses,
+    Helpers, Opened, Pipe, Pipes, Read, ReadOp, Reader, Receiver, Running, Sender, channel, past_the_cache,
+    refuses,
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::cold::past_the_cache;
 use crate::local::{Local, buffer};
 use crate::op;
 use crate::splice;
@@ -118,7 +118,7 @@ impl Submit {
         let file = opened.next().await?.map(|file| {
             await_reads(&file);
             self.local.registered.register();
-            Readable { direct: past_the_cache(&file, path), file }
+            Readable { direct: past_the_cache(&file, path).map(Arc::new), file }
         });
         // Those of attempts that failed are not closed.
         self.files.retain(|(other, _)| Arc::strong_count(other) > 1);

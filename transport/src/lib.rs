@@ -13,11 +13,13 @@
 //! sockets and files is an [`Engine`]: a transport is one of those. Payloads pass from what received
 //! them to what writes them, or from what read them to what sends them, in buffers of the process's
 //! pool, without a copy.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod bytes;
 mod channel;
 mod chunk;
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+mod cold;
 mod direct;
 mod driver;
 mod engine;
@@ -40,6 +42,8 @@ use longhaul_state::{Sink, Source};
 pub use bytes::Bytes;
 pub use channel::{Receiver, Sender, channel};
 pub use chunk::{Chunk, Coming};
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+pub use cold::past_the_cache;
 pub use direct::{Direct, DirectFiles};
 pub use driver::{Close, Opened, Read, ReadOp, Reader, WriteOp};
 use driver::{Lanes, Part, Setup, queue};

@@ -154,11 +154,23 @@ impl Reader {
     /// Carries out all that comes, until no more comes or something failed: the driver hears of it.
     pub fn run(mut self, ops: &Receiver<ReadOp>) {
         while let Some(op) = ops.recv() {
-            match catch_unwind(AssertUnwindSafe(|| self.carry_out(op))) {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return,
-                Ok(Err(error)) => return self.queue.send(Message::FromSource(Report::Failed(error))),
-                Err(_) => return self.queue.send(Message::Panicked("the source")),
+            if !self.step(op) {
+                return;
+            }
+        }
+    }
+
+    /// Carries one out; `false` if no other may be: the session has ended, or something failed.
+    pub fn step(&mut self, op: ReadOp) -> bool {
+        match catch_unwind(AssertUnwindSafe(|| self.carry_out(op))) {
+            Ok(Ok(goes_on)) => goes_on,
+            Ok(Err(error)) => {
+                self.queue.send(Message::FromSource(Report::Failed(error)));
+                false
+            }
+            Err(_) => {
+                self.queue.send(Message::Panicked("the source"));
+                false
             }
         }
     }

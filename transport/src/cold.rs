@@ -1,9 +1,9 @@
-//! Files that are to be read past the page cache.
+//! Reads past the page cache: of which files.
+#![expect(unsafe_code, reason = "calls that count what is in the page cache")]
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::Arc;
 
 use longhaul_state::transfer::DataPath;
 use nix::errno::Errno;
@@ -20,7 +20,8 @@ const SYS_CACHESTAT: libc::c_long = 451;
 
 /// Another descriptor of the file, whose reads pass the page cache by; `None` if they are better through it: the disk is
 /// not to be asked again for what it holds.
-pub(crate) fn past_the_cache(file: &File, path: DataPath) -> Option<Arc<File>> {
+#[must_use]
+pub fn past_the_cache(file: &File, path: DataPath) -> Option<File> {
     let len = file.metadata().ok()?.len();
     let wanted = match path {
         DataPath::Direct => true,
@@ -31,7 +32,7 @@ pub(crate) fn past_the_cache(file: &File, path: DataPath) -> Option<Arc<File>> {
         return None;
     }
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    OpenOptions::new().read(true).custom_flags(O_DIRECT | O_CLOEXEC).open(path).ok().map(Arc::new)
+    OpenOptions::new().read(true).custom_flags(O_DIRECT | O_CLOEXEC).open(path).ok()
 }
 
 /// Whether less than a quarter of the file is in the page cache; not if that can't be told.
