@@ -177,6 +177,43 @@ fn a_log_at_its_bound_costs_the_joiner_its_place_and_never_has_a_hole() {
     assert!(provider.is_idle());
 }
 
+#[test]
+fn a_log_that_nears_its_bound_slows_the_writers_or_is_latched_if_that_is_the_policy() {
+    for policy in [Policy::Throttle, Policy::LatchNow, Policy::Wait, Policy::Fail] {
+        let config = Config { policy, ..config(PROVIDER) };
+        let mut provider = P::new(config, Role::Provider, Digest::new(), []).unwrap();
+        staged(&mut provider, 3);
+        let _ = deliver(&mut provider, 4, Effect::Write, ms(4));
+        provider.handle_frame(LINK, tag(1), &Frame::Staged, ms(4));
+        let mut write = |sequence| {
+            let _ = deliver(&mut provider, sequence, Effect::Write, ms(4));
+            let throttles = commands(&mut provider).contains(&Command::Throttle { on: true });
+            (throttles, provider.at(TRANSFER).unwrap() == At::Deciding)
+        };
+        for sequence in 5..=78 {
+            assert_eq!(write(sequence), (false, false), "{policy:?}: 7500 bytes of 10000 are none too many");
+        }
+        assert_eq!(write(79), (policy == Policy::Throttle, policy == Policy::LatchNow), "{policy:?}");
+        assert!(!write(80).0, "once");
+    }
+}
+
+#[test]
+fn a_log_that_is_lost_costs_all_who_need_it_their_place_and_the_next_one_is_a_new_one() {
+    let mut provider = provider();
+    staged(&mut provider, 3);
+    provider.handle_log_failed(ms(4));
+    let told = sent(&mut provider, ms(4));
+    let refused = Frame::Refused { why: Refusal::LogLost, retry_after_ms: 100 };
+    assert_eq!(parse(&told[0].0), (tag(1), refused));
+    let done = commands(&mut provider);
+    assert!(done.contains(&Command::StopLog), "{done:?}");
+    assert!(provider.is_idle());
+    let request = Frame::Request { member: JOINER, have: None };
+    provider.handle_frame(LINK, tag(2), &request, ms(5));
+    assert_eq!(commands(&mut provider), [Command::Capture]);
+}
+
 // Catalogue: F47
 #[test]
 fn writes_that_are_quicker_than_the_joiner_are_told_and_the_policy_decides() {

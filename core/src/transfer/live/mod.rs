@@ -69,8 +69,10 @@
 //!   still gets its outcome, which is a lease away at most.
 //! - A member that begins to send keeps its messages from the first on for [`Config::stall_timeout`], pinned or not:
 //!   a joiner that pinned before could not ask it. Ready is said with pins younger than half of that.
-//! - What the log holds is bounded: at [`Config::log_bytes`] whoever needs the oldest record is refused
-//!   ([`Refusal::LogFull`]) and begins a new round. So there is never a hole.
+//! - What the log holds is bounded: at three quarters of [`Config::log_bytes`] writers are slowed down, or it is latched, if that is the
+//!   policy; at all of it whoever needs the oldest record is refused
+//!   ([`Refusal::LogFull`]) and begins a new round. So there is never a hole. One that can't be kept or read ends for all who need it
+//!   ([`Refusal::LogLost`]).
 
 mod config;
 mod joiner;

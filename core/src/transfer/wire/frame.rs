@@ -82,6 +82,8 @@ refusals! {
     NotYet = 9 => "the provider has not delivered yet what the state must contain",
     /// It has no such copy: it never made one, or the copy's lease is over.
     Gone = 10 => "the provider has no such copy, or no longer",
+    /// It could not keep the log that the joiner still needs.
+    LogLost = 11 => "the provider could not keep its log",
 }
 
 /// A frame, borrowed from the bytes that it was parsed from.

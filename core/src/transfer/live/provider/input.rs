@@ -86,6 +86,17 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         self.settle(now);
     }
 
+    /// The log can't be kept, or read: whoever needs it is refused as [`Refusal::LogLost`], and the next joiner begins
+    /// another one.
+    pub fn handle_log_failed(&mut self, now: Instant) {
+        for n in 0..JOINERS {
+            if self.slots[n].is_some() {
+                self.refuse(n, Refusal::LogLost, now);
+            }
+        }
+        self.settle(now);
+    }
+
     /// The pending prepares were read for a connection.
     pub fn handle_pending_read(&mut self, link: Link, payload: Payload, now: Instant) {
         let reader = |slot: &&mut Slot| slot.link == Some(link) && slot.last == Last::Reading;

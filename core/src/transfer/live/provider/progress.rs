@@ -36,6 +36,7 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
     pub(super) fn settle(&mut self, now: Instant) {
         // Nothing left to read may be what a latch waits for, and a closed latch has its last words read.
         self.feed();
+        self.press();
         self.close_latch(now);
         self.feed();
         self.collect(now);
@@ -67,6 +68,25 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
             Policy::Throttle | Policy::Wait => {}
             Policy::Fail => self.refuse(n, Refusal::CannotCatchUp, now),
             Policy::LatchNow => self.slots[n].as_mut().expect("it follows").wants_latch = true,
+        }
+    }
+
+    /// The log is nearly as long as it may be: the policy decides, before somebody has to be refused.
+    fn press(&mut self) {
+        let Some(kept) = self.kept else { return };
+        if self.end.bytes - kept.bytes <= self.config.log_bytes / 4 * 3 {
+            return;
+        }
+        match self.config.policy {
+            Policy::Throttle if !self.throttled => {
+                self.throttled = true;
+                self.command(Command::Throttle { on: true });
+            }
+            Policy::LatchNow => {
+                let follows = |slot: &&mut super::Slot| slot.at == At::Following;
+                self.slots.iter_mut().flatten().filter(follows).for_each(|slot| slot.wants_latch = true);
+            }
+            Policy::Throttle | Policy::Wait | Policy::Fail => {}
         }
     }
 
