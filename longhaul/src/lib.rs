@@ -113,7 +113,7 @@ pub use longhaul_core::wire::ChunkLen;
 pub use longhaul_state::item::Name;
 pub use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
 pub use longhaul_state::source::{HardLinks, Progress, Shape, SpecialFiles, Survey};
-pub use longhaul_state::transfer::{DataPath, Event, Stage, Stats};
+pub use longhaul_state::transfer::{DataPath, Event, Priority, Stage, Stats};
 pub use longhaul_state::{Content, Item, LinksPolicy, Piece, Place, Sink, Source, Walk, What};
 
 /// The parts that sources and sinks of one's own are made of, and those that come with longhaul.

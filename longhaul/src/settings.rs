@@ -8,7 +8,7 @@ use longhaul_core::id::{MemberId, TransferId};
 use longhaul_core::integrity::Integrity;
 use longhaul_core::wire::{ChunkLen, SELECTOR_MAX, STATE_ID_MAX};
 use longhaul_state::pool::{DEFAULT_MEMORY, MIN_MEMORY, Pool};
-use longhaul_state::transfer::{DataPath, Options};
+use longhaul_state::transfer::{DataPath, Options, Priority};
 
 use crate::error::{Error, ErrorKind};
 
@@ -67,6 +67,7 @@ pub(crate) struct Settings {
     pub(crate) buffers: Buffers,
     pub(crate) transport: Transport,
     pub(crate) data_path: DataPath,
+    pub(crate) priority: Priority,
     /// Who this is, if it was told.
     pub(crate) member: Option<MemberId>,
 }
@@ -92,6 +93,7 @@ impl Default for Settings {
             buffers: Buffers::Own { memory: DEFAULT_MEMORY },
             transport: Transport::Auto,
             data_path: DataPath::Auto,
+            priority: defaults.priority,
             member: None,
         }
     }
@@ -148,6 +150,7 @@ impl Settings {
             selector: self.selector.clone(),
             handshake_timeout: self.stall_timeout.min(HANDSHAKE),
             data_path: self.data_path,
+            priority: self.priority,
             ..Options::default()
         })
     }

@@ -1,5 +1,6 @@
 //! Watching and stopping what runs.
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,6 +61,11 @@ impl Watch {
     /// unless it was over by then.
     pub fn cancel(&self) {
         self.control.cancel();
+    }
+
+    /// A provider sends so many bytes a second at most, from now on; `None`: as many as can be.
+    pub(crate) fn limit_rate(&self, bytes_per_second: Option<NonZeroU64>) {
+        self.control.limit_rate(bytes_per_second);
     }
 
     pub(crate) fn give_way(&self) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -47,6 +48,8 @@ pub struct Options {
     pub handshake_timeout: Duration,
     /// How this side moves bytes between files and memory.
     pub data_path: DataPath,
+    /// How the threads of the session compete for processors, the one that runs it among them.
+    pub priority: Priority,
 }
 
 /// How bytes move between files and memory, by whichever transport. Each side has its own.
@@ -87,6 +90,20 @@ impl DataPath {
     }
 }
 
+/// How the threads that move bytes compete for processors with others of this machine. Linux; elsewhere it is as
+/// [`Priority::Normal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Priority {
+    /// As all others.
+    #[default]
+    Normal,
+    /// They get a tenth of what another thread gets that wants the same processor.
+    Low,
+    /// They run when nobody else wants to, and stop at once when somebody does: others feel them least. Where no processor is
+    /// ever free hardly anything moves.
+    Idle,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -102,6 +119,7 @@ impl Default for Options {
             redial: true,
             handshake_timeout: Duration::from_secs(10),
             data_path: DataPath::Auto,
+            priority: Priority::Normal,
         }
     }
 }
@@ -239,6 +257,8 @@ struct Counters {
     bytes_resumed: AtomicU64,
     retries: AtomicU64,
     work: AtomicU64,
+    /// Bytes a second; zero: as many as can be.
+    rate_limit: AtomicU64,
 }
 
 /// Events that a watcher may be behind before it loses some.
@@ -302,6 +322,18 @@ impl Control {
     /// Transports: the attempt that registered wakers is over.
     pub fn forget_wakers(&self) {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Provider: so many bytes a second are sent on data lanes from now on, at most; `None`: as many as can be. What the
+    /// machine calls a stall stays what it is: a limit that is too low ends the transfer.
+    pub fn limit_rate(&self, bytes_per_second: Option<NonZeroU64>) {
+        self.counters.rate_limit.store(bytes_per_second.map_or(0, NonZeroU64::get), Ordering::Relaxed);
+    }
+
+    /// How many bytes a second are sent at most.
+    #[must_use]
+    pub fn rate_limit(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.counters.rate_limit.load(Ordering::Relaxed))
     }
 
     /// The events from now on. Whoever does not keep up loses events, never slows the transfer.

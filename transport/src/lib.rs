@@ -27,6 +27,7 @@ mod lane;
 mod listener;
 mod outcome;
 mod pipe;
+mod priority;
 mod stream;
 mod threads;
 

@@ -4,6 +4,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use longhaul_state::transfer::Priority;
+
 use crate::driver::{Message, Queue};
 
 /// See the module.
@@ -11,6 +13,8 @@ use crate::driver::{Message, Queue};
 pub struct Threads {
     count: Arc<Count>,
     queue: Queue,
+    /// How they compete for processors.
+    priority: Priority,
 }
 
 #[derive(Default)]
@@ -38,8 +42,8 @@ impl Drop for Running {
 
 impl Threads {
     /// No threads yet; the driver behind `queue` hears of those that panic or can't be started.
-    pub(crate) fn new(queue: Queue) -> Self {
-        Self { count: Arc::default(), queue }
+    pub(crate) fn new(queue: Queue, priority: Priority) -> Self {
+        Self { count: Arc::default(), queue, priority }
     }
 
     /// One more is counted, until it is dropped.
@@ -51,9 +55,10 @@ impl Threads {
 
     /// Starts a thread. If it panics, or the system has none left, the driver fails the session.
     pub fn spawn(&self, name: String, work: impl FnOnce() + Send + 'static) {
-        let running = self.enter();
+        let (running, priority) = (self.enter(), self.priority);
         let spawned = thread::Builder::new().name(name).spawn(move || {
             let _running = running;
+            crate::priority::take(priority);
             work();
         });
         if let Err(error) = spawned {

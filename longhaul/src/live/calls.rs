@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use super::application::{Application, Snapshot};
+use super::application::Application;
 use super::shared::guarded;
 
 /// A call of the application.
@@ -14,8 +14,6 @@ pub(super) enum Call {
     Throttle(bool),
     /// The member is operational.
     Serve,
-    /// A capture is released: that may take as long as it is large.
-    Release(Arc<dyn Snapshot>),
 }
 
 /// Ends when nobody can call any more.
@@ -26,7 +24,6 @@ pub(super) fn run(application: &Arc<dyn Application>, calls: &Receiver<Call>) {
                 Call::Reoffer => application.reoffer(),
                 Call::Throttle(on) => application.throttle(on),
                 Call::Serve => application.serve(),
-                Call::Release(snapshot) => drop(snapshot),
             }
             Ok(())
         });

@@ -1,5 +1,6 @@
 //! The thread that keeps the deadlines, and looks after what has no place at the machines.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use longhaul_core::transfer::live::At;
 
 use super::event::Event;
 use super::pace::Sample;
+use super::paced::Paced;
 use super::shared::{Shared, State};
 
 /// How often joiners are looked at, while there are any.
@@ -19,6 +21,7 @@ pub(super) const IDLE: Duration = Duration::from_hours(1);
 impl Shared {
     pub(super) fn keep_deadlines(self: &Arc<Self>) {
         let mut ticked = self.clock.provider();
+        let mut paced = Paced::default();
         let mut state = self.lock();
         while !state.stopped {
             let (now, joiners_now) = (self.clock.provider(), self.clock.joiner());
@@ -36,6 +39,7 @@ impl Shared {
                 ticked = now;
                 self.look_at_peers(&mut state);
             }
+            paced.look(&mut state, now);
             self.drive(&mut state);
             state = self.wait_for_deadline(state);
         }
@@ -43,7 +47,8 @@ impl Shared {
 
     /// Progress of the bulk is told, the pace is measured, and whoever has no business here is closed.
     fn look_at_peers(&self, state: &mut State) {
-        let State { provider, peers, giving, .. } = state;
+        let State { provider, peers, giving, restraint, .. } = state;
+        let limit = restraint.limit().map(NonZeroU64::get);
         let now = self.clock.provider();
         for (transfer, given) in giving.iter_mut() {
             if given.has_moved()
@@ -61,7 +66,7 @@ impl Shared {
                 Some(At::Following | At::Closing | At::Deciding) => None,
                 _ => continue,
             };
-            let sample = Sample { at: now, bulk, end: machine.log_end(), applied: peer.applied };
+            let sample = Sample { at: now, bulk, end: machine.log_end(), applied: peer.applied, limit };
             if let Some(pace) = peer.measure(member, sample) {
                 self.watchers.emit(&Event::Pace(pace));
             }

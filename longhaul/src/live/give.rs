@@ -1,5 +1,6 @@
 //! The bulk of a capture, given to a joiner in an ordinary session: who asks for it by the transfer gets it.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use longhaul_core::id::{SnapshotId, TransferId};
@@ -18,6 +19,8 @@ pub(crate) struct Given {
     session: Option<Watch>,
     /// Bytes, items and units of work when it was looked at last.
     seen: (u64, u64, u64),
+    /// Bytes that were sent when they were counted last.
+    counted: u64,
 }
 
 /// Less than this is no progress.
@@ -25,7 +28,7 @@ const PROGRESS_BYTES: u64 = 64 << 10;
 
 impl Given {
     pub(crate) const fn new(id: SnapshotId, snapshot: Arc<dyn Snapshot>) -> Self {
-        Self { id, snapshot, session: None, seen: (0, 0, 0) }
+        Self { id, snapshot, session: None, seen: (0, 0, 0), counted: 0 }
     }
 
     pub(crate) fn is_of(&self, id: SnapshotId) -> bool {
@@ -53,6 +56,25 @@ impl Given {
     pub(crate) fn to(&mut self, session: &Watch) -> Arc<dyn Snapshot> {
         self.session = Some(session.clone());
         Arc::clone(&self.snapshot)
+    }
+
+    /// Whether the joiner has come for it.
+    pub(super) const fn has_come(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Bytes that were sent since this was asked last.
+    pub(super) fn sent_since(&mut self) -> u64 {
+        let Some(sent) = self.session.as_ref().map(|session| session.stats().bytes_sent) else { return 0 };
+        // A session that took the place of a lost one counts anew.
+        sent.saturating_sub(std::mem::replace(&mut self.counted, sent))
+    }
+
+    /// So many bytes a second at most.
+    pub(super) fn limit_rate(&self, bytes_per_second: Option<NonZeroU64>) {
+        if let Some(session) = &self.session {
+            session.limit_rate(bytes_per_second);
+        }
     }
 
     /// It is given no longer.

@@ -9,6 +9,7 @@ use longhaul_core::id::MemberId;
 use longhaul_core::integrity::Integrity;
 use longhaul_core::message::Verdict;
 use longhaul_core::transfer::live::{Config, Role};
+use longhaul_state::transfer::Priority;
 
 use super::application::{Application, Delivered, Pins};
 use super::event::Event;
@@ -67,6 +68,12 @@ impl MemberBuilder {
         self
     }
 
+    /// How the threads that move the bulk compete for processors with those that write. [`Priority::Low`] unless told.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.settings.priority = priority;
+        self
+    }
+
     /// Starts a member that has no state yet, or an old one that it does not serve: it joins with
     /// [`Member::fetch_state`].
     ///
@@ -109,7 +116,7 @@ impl MemberBuilder {
         let door = Arc::downgrade(&shared);
         let give = service::Role::Provider(Box::new(move |session| {
             let (door, session) = (door.clone(), session.clone());
-            let find = move |transfer| Some(door.upgrade()?.lock().giving.get_mut(&transfer)?.to(&session));
+            let find = move |transfer| door.upgrade()?.give_to(transfer, &session);
             Ok(Arc::new(Door::new(find)))
         }));
         let service = Service::start(give, settings, &listening)?;
@@ -138,7 +145,8 @@ impl Member {
     pub fn builder(config: Config, application: Arc<dyn Application>, pins: Arc<dyn Pins>) -> MemberBuilder {
         let listening = Listening::default();
         let (stall_timeout, member) = (config.stall_timeout, Some(config.member));
-        let settings = Settings { stall_timeout, member, ..Settings::default() };
+        let priority = Priority::Low;
+        let settings = Settings { stall_timeout, priority, member, ..Settings::default() };
         MemberBuilder { config, application, pins, settings, listening }
     }
 
@@ -171,7 +179,15 @@ impl Member {
     /// # Panics
     /// If none was in flight.
     pub fn handle_request_done(&self) {
-        done(&self.shared);
+        done(&self.shared, None);
+    }
+
+    /// A write took so long, as whoever wrote sees it: for an application whose requests don't go through
+    /// [`Member::request`], which tells it by itself. What is sent to joiners yields to the writers: it is slowed down,
+    /// to a tenth if need be, while their 99th percentile is more than half as long again as it was before. Where
+    /// nobody tells how long writes take, turns are measured.
+    pub fn note_write_latency(&self, took: Duration) {
+        self.shared.lock().restraint.note_write(took);
     }
 
     /// A client's request, once it is admitted: waits as long as it would be held.

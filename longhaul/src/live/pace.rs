@@ -24,6 +24,9 @@ pub struct Pace {
     pub applied_per_second: f64,
     /// Bytes of log that it has not applied yet.
     pub rest_bytes: u64,
+    /// Bytes a second that are sent to all joiners together at most, for the sake of the writers; `None`: as many as
+    /// can be.
+    pub limit_per_second: Option<u64>,
     /// When the rest is applied, at these rates: the cut-over. While the bulk moves: when that is over.
     /// `None`: it comes no nearer.
     pub cut_over: Option<Duration>,
@@ -45,6 +48,8 @@ pub(super) struct Sample {
     /// Where the log ends, and up to where the joiner has applied it.
     pub(super) end: LogPoint,
     pub(super) applied: LogPoint,
+    /// Bytes a second that may be sent.
+    pub(super) limit: Option<u64>,
 }
 
 /// A new measurement counts for so much of a rate.
@@ -82,6 +87,7 @@ impl Meter {
             written_per_second,
             applied_per_second,
             rest_bytes,
+            limit_per_second: sample.limit,
             cut_over,
         }
     }
@@ -103,7 +109,7 @@ mod tests {
     fn sample(seconds: u64, bulk: Option<(u64, Option<u64>)>, end: u64, applied: u64) -> Sample {
         let point = |bytes| LogPoint { records: bytes, bytes };
         let at = Instant::from_nanos(seconds * 1_000_000_000);
-        Sample { at, bulk, end: point(end), applied: point(applied) }
+        Sample { at, bulk, end: point(end), applied: point(applied), limit: None }
     }
 
     // Catalogue: F47

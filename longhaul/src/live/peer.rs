@@ -5,6 +5,7 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use longhaul_core::transfer::wire::{FRAME_MAX, Frame, PAYLOAD_MAX, Payload, Refu
 use longhaul_core::transfer::{Decision, LogPoint, Tag};
 use longhaul_transport::Arrival;
 
+use super::application::ApplicationError;
 use super::batch::Batch;
 use super::frames::Frames;
 use super::pace::{Meter, Pace, Sample};
@@ -28,6 +30,8 @@ const PEERS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a joiner has to hear the last words.
 const LINGER: Duration = Duration::from_secs(1);
+/// Pieces of log that are sent in a second, at least, as long as there is log to send.
+const PIECES_A_SECOND: u64 = 50;
 
 /// A joiner's connection, as the driver knows it.
 pub(super) struct Peer {
@@ -215,12 +219,16 @@ impl Shared {
 
     /// The writer: until there is nothing more to say, or nobody hears it.
     fn write(self: &Arc<Self>, link: Link, mut stream: &TcpStream, jobs: &Receiver<Job>) {
+        let mut owed = Duration::ZERO;
         for job in jobs {
             let done = match job {
                 Job::Frame(frame, payload) => {
                     stream.write_all(&frame).and_then(|()| stream.write_all(&payload))
                 }
-                Job::ReadLog { from, max_bytes } => self.read_log(link, from, max_bytes),
+                Job::ReadLog { from, max_bytes } => {
+                    self.hold_back(owed);
+                    self.read_log(link, from, max_bytes).map(|time| owed = time)
+                }
                 Job::ReadPending => self.read_pending(link),
                 Job::Close => {
                     // It may have gone first.
@@ -236,15 +244,25 @@ impl Shared {
         let _ = stream.shutdown(Shutdown::Both);
     }
 
-    fn read_log(self: &Arc<Self>, link: Link, from: LogPoint, max_bytes: u32) -> io::Result<()> {
+    /// Reads and hands on a stretch of the log; how long the next one has to wait, so that this is not too much.
+    fn read_log(self: &Arc<Self>, link: Link, from: LogPoint, max_bytes: u32) -> io::Result<Duration> {
         let mut bytes = Vec::new();
-        let max_bytes = max_bytes.min(PAYLOAD_MAX) as usize;
+        let limit = self.lock().log_limit().map_or(u64::MAX, NonZeroU64::get);
+        // What is sent slowly is sent in small pieces: nobody waits long for what comes behind one.
+        let max_bytes = limit.div_ceil(PIECES_A_SECOND).min(max_bytes.min(PAYLOAD_MAX).into()) as usize;
         let to = guarded(|| {
             let mut batch = Batch::new(&mut bytes, from, max_bytes);
             self.application.read(from, &mut batch)?;
             Ok(batch.end())
         });
-        let to = to.map_err(|error| io::Error::other(format!("the log can't be read: {error}")))?;
+        let to = match to {
+            Ok(to) => to,
+            Err(error) => {
+                self.lose_log(&error);
+                return Ok(Duration::ZERO);
+            }
+        };
+        let len = bytes.len() as u64;
         self.have_read(link, bytes, |machine, payload, now| {
             let end = machine.log_end();
             let fits = from.records < to.records && to.is_between(from, end);
@@ -253,7 +271,20 @@ impl Shared {
             }
             machine.handle_log_read(link, from, to, payload, now);
             Ok(())
-        })
+        })?;
+        self.lock().log_sent += len;
+        Ok(Duration::from_secs_f64(len as f64 / limit as f64))
+    }
+
+    /// All who need the log are told so: the connection is closed behind the words.
+    fn lose_log(self: &Arc<Self>, error: &ApplicationError) {
+        tracing::error!(%error, "the log can't be read");
+        let mut state = self.lock();
+        let now = self.clock.provider();
+        if let Some(machine) = &mut state.provider {
+            machine.handle_log_failed(now);
+        }
+        self.drive(&mut state);
     }
 
     fn read_pending(self: &Arc<Self>, link: Link) -> io::Result<()> {

@@ -29,7 +29,11 @@ impl Shared {
                 state.job(link, Job::ReadLog { from, max_bytes });
             }
             Command::ReadPending { link } => state.job(link, Job::ReadPending),
-            Command::DropCapture { snapshot } => state.drop_capture(snapshot),
+            Command::DropCapture { snapshot } => {
+                if let Some(captured) = state.drop_capture(snapshot) {
+                    self.release(captured.snapshot);
+                }
+            }
             Command::TrimLog { before } => quickly(|| self.application.trim(before)),
             Command::StopLog => {
                 state.is_logging = false;
@@ -77,6 +81,12 @@ impl Shared {
         }
     }
 
+    /// That may take as long as the capture is large, and nobody waits for it: least of all who is held by a latch.
+    fn release(&self, snapshot: Arc<dyn Snapshot>) {
+        // Without a thread to spare it is released here and now.
+        self.threads.spawn("live-release", move || drop(snapshot));
+    }
+
     pub(super) fn tell(&self, event: MachineEvent) {
         self.watchers.emit(&match event {
             MachineEvent::Admitted { member } => Event::Admitted { member },
@@ -110,11 +120,9 @@ impl State {
     }
 
     /// Sessions that have the bulk already may still say goodbye.
-    fn drop_capture(&mut self, snapshot: SnapshotId) {
+    fn drop_capture(&mut self, snapshot: SnapshotId) -> Option<Captured> {
         self.giving.retain(|_, given| !given.is_of(snapshot));
-        if let Some(captured) = self.capture.take_if(|captured| captured.id == snapshot) {
-            self.call(Call::Release(captured.snapshot));
-        }
+        self.capture.take_if(|captured| captured.id == snapshot)
     }
 }
 

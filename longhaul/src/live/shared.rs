@@ -11,6 +11,7 @@
 //! capture belongs to its place in the order of delivery. What may take long goes to a thread of its own.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,7 @@ use super::event::Watchers;
 use super::give::Given;
 use super::join::Joining;
 use super::peer::Peer;
+use super::restraint::Restraint;
 use super::threads::Threads;
 use crate::settings::Settings;
 
@@ -51,6 +53,8 @@ pub(super) struct Shared {
     deadlines: Condvar,
     /// Wakes those who wait until requests are admitted.
     admission: Condvar,
+    /// Wakes those who send log no faster than they may.
+    hurry: Condvar,
 }
 
 /// What the lock protects.
@@ -66,6 +70,11 @@ pub(super) struct State {
     pub(super) capture: Option<Captured>,
     pub(super) is_logging: bool,
     pub(super) giving: BTreeMap<TransferId, Given>,
+    /// How fast joiners are sent to, so that the writers don't wait for it.
+    pub(super) restraint: Restraint,
+    /// Bytes of log that were sent since it was looked at last, and how many a second may be in any case.
+    pub(super) log_sent: u64,
+    pub(super) log_least: Option<NonZeroU64>,
     /// Commands of a turn that has not ended.
     pub(super) deferred: VecDeque<Command>,
     /// `None` once stopped.
@@ -102,6 +111,9 @@ impl Shared {
             capture: None,
             is_logging: false,
             giving: BTreeMap::new(),
+            restraint: Restraint::default(),
+            log_sent: 0,
+            log_least: None,
             deferred: VecDeque::new(),
             calls: Some(calls),
             stopped: false,
@@ -119,6 +131,7 @@ impl Shared {
             state: Mutex::new(state),
             deadlines: Condvar::new(),
             admission: Condvar::new(),
+            hurry: Condvar::new(),
         }
     }
 
@@ -141,6 +154,9 @@ impl Shared {
             }
         }
         self.settle_joining(state);
+        if state.is_latched() {
+            self.hurry.notify_all();
+        }
         let wakes = state.sleeps_until.is_some_and(|until| self.sleep(state) < until);
         if wakes {
             state.sleeps_until = None;
@@ -178,6 +194,7 @@ impl Shared {
             provider.map(|deadline| deadline.since(self.clock.provider())),
             joiner.map(|deadline| deadline.since(self.clock.joiner())),
             (!state.peers.is_empty()).then_some(super::driver::TICK),
+            state.restraint.judges().then_some(super::restraint::WINDOW),
         ];
         let next = next.into_iter().flatten().min().unwrap_or(super::driver::IDLE);
         since_start + next.max(super::driver::SHORTEST)
@@ -202,6 +219,12 @@ impl Shared {
         self.admission.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0
     }
 
+    /// Waits for so long, but not once the latch is closed: writers wait for what is left of the log.
+    pub(super) fn hold_back(&self, time: Duration) {
+        let goes_on = |state: &mut State| !state.is_latched() && !state.stopped;
+        drop(self.hurry.wait_timeout_while(self.lock(), time, goes_on));
+    }
+
     /// Those who wait look again.
     pub(super) fn admit(&self) {
         self.admission.notify_all();
@@ -224,10 +247,15 @@ impl Shared {
         }
         self.deadlines.notify_all();
         self.admission.notify_all();
+        self.hurry.notify_all();
     }
 }
 
 impl State {
+    fn is_latched(&self) -> bool {
+        self.provider.as_ref().is_some_and(|machine| machine.is_latched())
+    }
+
     fn next_command(&mut self) -> Option<Command> {
         let deferred = self.deferred.pop_front();
         deferred.or_else(|| self.provider.as_mut().and_then(|machine| machine.poll_command()))

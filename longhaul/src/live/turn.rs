@@ -18,12 +18,14 @@ use crate::error::{Error, ErrorKind};
 #[must_use = "what was told is carried out while it is held"]
 pub struct Turn<'a> {
     shared: &'a Arc<Shared>,
+    /// When it was asked for.
+    since: Instant,
     state: MutexGuard<'a, State>,
 }
 
 impl<'a> Turn<'a> {
     pub(super) fn new(shared: &'a Arc<Shared>) -> Self {
-        Self { state: shared.lock(), shared }
+        Self { since: Instant::now(), state: shared.lock(), shared }
     }
 
     /// A message of the group has come, this member's own among them. `log_bytes`: how long the bytes of its record
@@ -75,7 +77,8 @@ impl<'a> Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let State { provider, joining, .. } = &mut *self.state;
+        let State { provider, joining, restraint, .. } = &mut *self.state;
+        restraint.note_turn(self.since.elapsed());
         if let (Some(machine), Some(joining)) = (provider, joining) {
             joining.machine.handle_delivered(machine.delivered());
         }
@@ -88,19 +91,22 @@ impl Drop for Turn<'_> {
 #[must_use = "a request is in flight until it is dropped"]
 pub struct Request {
     shared: Arc<Shared>,
+    /// When it was asked for.
+    since: Instant,
 }
 
 impl Request {
     /// Waits until it is admitted: for as long as the latch is closed, or the member has no state.
     pub(super) fn admit(shared: &Arc<Shared>, patience: Duration) -> Result<Self, Error> {
-        let deadline = Instant::now().checked_add(patience);
+        let since = Instant::now();
+        let deadline = since.checked_add(patience);
         let mut state = shared.lock();
         loop {
             if state.stopped {
                 return Err(Error::new(ErrorKind::Cancelled, "the member was stopped"));
             }
             if ask(shared, &mut state) == Verdict::Deliver {
-                return Ok(Self { shared: Arc::clone(shared) });
+                return Ok(Self { shared: Arc::clone(shared), since });
             }
             let left =
                 deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
@@ -114,7 +120,7 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        done(&self.shared);
+        done(&self.shared, Some(self.since.elapsed()));
     }
 }
 
@@ -124,9 +130,12 @@ pub(super) fn ask(shared: &Arc<Shared>, state: &mut State) -> Verdict {
     state.provider.as_mut().map_or(Verdict::Hold, |machine| machine.handle_request(now))
 }
 
-/// A request has ended, or is parked.
-pub(super) fn done(shared: &Arc<Shared>) {
+/// A request has ended, or is parked; and how long it took, if that is known.
+pub(super) fn done(shared: &Arc<Shared>, took: Option<Duration>) {
     let mut state = shared.lock();
+    if let Some(took) = took {
+        state.restraint.note_write(took);
+    }
     let now = shared.clock.provider();
     if let Some(machine) = &mut state.provider {
         machine.handle_request_done(now);

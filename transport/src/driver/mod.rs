@@ -4,12 +4,14 @@
 //! hands it to the machine, drains the machine, and sleeps until the next message or deadline. It
 //! touches no socket, no file and no user code: an [`Engine`] does, and threads of its own.
 
+mod bucket;
 mod ending;
 mod join;
 mod message;
 mod provide;
 mod start;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
@@ -31,6 +33,7 @@ pub(crate) use provide::Provide;
 pub use provide::{Close, Opened, Read, ReadOp, Reader};
 pub(crate) use start::{refuse, run};
 
+use self::bucket::Bucket;
 use crate::bytes::Bytes;
 use crate::channel::Receiver;
 use crate::chunk::Chunk;
@@ -129,6 +132,8 @@ pub(crate) struct Driver<'a> {
     refused: Option<TransferError>,
     /// What the joiner's application said of the publishing.
     app_reply: Vec<u8>,
+    /// What a provider may send on its data lanes by now.
+    bucket: Bucket,
 }
 
 /// The machine's time: nanoseconds since the session's start.
@@ -165,7 +170,9 @@ impl Driver<'_> {
             Role::Join(join) => join.checkpoint_due(),
             Role::Provide(_) => None,
         };
-        let deadline = self.machine.poll_timeout().into_iter().chain(heard).chain(checkpoint).min();
+        let filled = self.bucket.filled_at();
+        let deadline =
+            self.machine.poll_timeout().into_iter().chain(heard).chain(checkpoint).chain(filled).min();
         // Without a deadline this side waits for its own helpers alone.
         let patience = deadline.map_or(Duration::MAX, |deadline| deadline.since(self.now()));
         if let Some(message) = self.setup.messages.recv_within(patience) {
@@ -558,8 +565,15 @@ impl Driver<'_> {
     /// Moves frames from the machine to lanes that have room; `true` if that made room in the machine.
     fn transmit(&mut self) -> bool {
         let mut moved = false;
+        let (now, limit) = (self.now(), self.limit());
+        self.bucket.look(now);
         for lane in 0..LANES {
             let Some(end) = &mut self.lanes[lane] else { continue };
+            // Control is never held back.
+            let is_limited = lane > 0 && limit.is_some();
+            if is_limited && !self.bucket.may_send() {
+                continue;
+            }
             while end.has_room() {
                 let Some(transmit) = self.machine.poll_transmit(Lane(lane as u16), &mut self.scratch[..])
                 else {
@@ -571,9 +585,18 @@ impl Driver<'_> {
                     end.building.payload(provide.payload(lane, &payload));
                 }
             }
-            moved |= end.flush();
+            let bytes = end.building.len();
+            if end.flush() {
+                moved = true;
+                self.bucket.take(bytes, limit.filter(|_| is_limited), now);
+            }
         }
         moved
+    }
+
+    /// How many bytes of payload a second may leave this side.
+    fn limit(&self) -> Option<NonZeroU64> {
+        self.helpers.control.rate_limit().filter(|_| self.side == Side::Provider)
     }
 
     /// This side fails the session, and tells the peer.

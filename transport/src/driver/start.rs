@@ -12,6 +12,7 @@ use longhaul_core::wire::{ChunkLen, FRAME_MAX, Init, Roles};
 use longhaul_state::pool::Pool;
 use longhaul_state::transfer::{Summary, TransferError};
 
+use super::bucket::Bucket;
 use super::{Driver, LANES, Lanes, Machine, Message, Part, Setup};
 use crate::engine::Helpers;
 use crate::lane::{LaneEnd, Port};
@@ -37,6 +38,7 @@ pub(crate) fn run(
     setup: Setup<'_>,
 ) -> Result<Summary, TransferError> {
     let options = setup.options;
+    crate::priority::take(options.priority);
     let (side, holds) = (part.side(), part.holds());
     let config = session::Config {
         roles: match side {
@@ -74,7 +76,7 @@ pub(crate) fn run(
     };
     let helpers = Helpers {
         queue: setup.queue.clone(),
-        threads: Threads::new(setup.queue.clone()),
+        threads: Threads::new(setup.queue.clone(), options.priority),
         share: setup.pool.share(),
         reserved: Pool::reserved(reserved, RESERVED).share(),
         control: Arc::clone(setup.control),
@@ -111,6 +113,7 @@ pub(crate) fn run(
         control_ended: false,
         refused: None,
         app_reply: Vec::new(),
+        bucket: Bucket::default(),
     };
     driver.drive()
 }

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use longhaul::live::{
     Apply, Capture, Config, Contract, Effect, Handle, Member, Message, Properties, SequenceNumber, Verdict,
 };
-use longhaul::{Error, ErrorKind, MemberId};
+use longhaul::{Error, ErrorKind, MemberId, Priority};
 
 use super::channel::{Channel, ORDER};
 use super::map::{Map, State};
@@ -37,6 +37,8 @@ impl Host {
         let config = Config::new(MemberId([number; 16]), offers, contract);
         let builder = Member::builder(config, Arc::clone(&map) as _, Arc::clone(channel) as _)
             .listen("127.0.0.1:0")
+            // All members, and all who write, share this machine.
+            .priority(Priority::Idle)
             .integrity(args.target.integrity.into())
             .lanes(args.session.lanes)
             .max_retries(args.session.max_retries)

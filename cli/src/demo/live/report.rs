@@ -109,10 +109,12 @@ fn pace_words(pace: &Pace) -> String {
     };
     match pace.bulk_total {
         Some(total) => format!(
-            "bulk: {} of {}, {}, {written}, {}",
+            "bulk: {} of {}, {}{}, {written}, {}",
             BinaryBytes(pace.bulk_bytes),
             BinaryBytes(total),
             rate(pace.bulk_per_second),
+            pace.limit_per_second
+                .map_or_else(String::new, |limit| format!(" (limit {}/s)", BinaryBytes(limit))),
             near("over"),
         ),
         None => format!(
@@ -132,6 +134,7 @@ fn pace_object(pace: &Pace) -> Value {
         "bulk_per_second": pace.bulk_per_second,
         "written_per_second": pace.written_per_second,
         "applied_per_second": pace.applied_per_second,
+        "limit_per_second": pace.limit_per_second,
         "rest_bytes": pace.rest_bytes,
         "cut_over_seconds": pace.cut_over.map(|time| time.as_secs_f64()),
     })
