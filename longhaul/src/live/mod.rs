@@ -154,6 +154,7 @@ mod pin;
 mod restraint;
 mod serve;
 pub(crate) mod shared;
+mod spilled_log;
 pub(crate) mod stage;
 pub(crate) mod threads;
 mod turn;
@@ -169,6 +170,7 @@ pub use fetch::{Fetched, Joined, StateTransfer};
 pub use member::{Member, MemberBuilder};
 pub use memory_log::MemoryLog;
 pub use pace::Pace;
+pub use spilled_log::{SpillError, SpilledLog};
 pub use turn::{Request, Turn};
 
 pub use longhaul_core::digest::{Entry, SequenceNumber};

@@ -171,6 +171,30 @@ fn a_joiner_that_dies_costs_its_provider_nothing_for_long() {
     group.settle();
 }
 
+// Catalogue: F34
+#[test]
+fn a_log_that_can_not_be_spilled_ends_the_transfer_and_not_the_member() {
+    let mut group = Group::with(1, quick);
+    group.written(20);
+    std::fs::remove_dir(group.hosts[0].map.disk.path()).unwrap();
+    let joiner = with_old_state(&group.bus, quick(9));
+    joiner.map.gates.stage.close();
+    let transfer = joiner.member().fetch_state(&[group.hosts[0].address()], b"", PATIENCE).unwrap();
+    joiner.map.gates.stage.is_met();
+    group.written(50);
+    joiner.map.gates.stage.open();
+    let error = transfer.wait().unwrap_err();
+    assert_eq!(
+        (error.kind(), ended(&error).failure),
+        (ErrorKind::Refused, Failure::Refused(Refusal::LogLost)),
+        "{error}"
+    );
+    assert_old_state(&joiner);
+    drop(joiner);
+    group.written(20);
+    group.settle();
+}
+
 #[test]
 fn who_cancels_has_the_old_state_and_the_provider_forgets_it_at_once() {
     let mut group = Group::start(1);

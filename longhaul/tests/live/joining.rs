@@ -184,6 +184,36 @@ fn a_member_of_a_group_of_one_and_one_that_asks_itself_has_no_state_and_is_told_
 }
 
 #[test]
+fn a_capture_that_is_released_slowly_holds_nobody_up() {
+    let mut group = Group::start(1);
+    group.hosts[0].map.gates.release.close();
+    let joiner = Host::join(&group.bus, config(2));
+    let fetched = joiner.member().fetch_state(&[group.hosts[0].address()], b"", PATIENCE).unwrap().wait();
+    assert!(matches!(fetched.unwrap(), Fetched::State(_)));
+    group.written(20);
+    group.hosts[0].map.gates.release.open();
+    group.hosts.push(joiner);
+    group.settle();
+}
+
+#[test]
+fn what_is_sent_is_limited_for_the_sake_of_the_writers() {
+    let mut group = Group::start(1);
+    // So many writes are a baseline.
+    group.written(300);
+    let joiner = Host::join(&group.bus, config(2));
+    joiner.map.gates.apply.close();
+    let transfer = joiner.member().fetch_state(&[group.hosts[0].address()], b"", PATIENCE).unwrap();
+    joiner.map.gates.apply.is_met();
+    let limited = |event: &Event| matches!(event, Event::Pace(pace) if pace.limit_per_second.is_some());
+    group.hosts[0].expect("a limit", limited);
+    joiner.map.gates.apply.open();
+    assert!(matches!(transfer.wait().unwrap(), Fetched::State(_)));
+    group.hosts.push(joiner);
+    group.settle();
+}
+
+#[test]
 fn phases_and_pace_are_told() {
     let mut group = Group::start(1);
     group.written(20);

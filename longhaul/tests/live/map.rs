@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use longhaul::live::{
-    ApplicationError, Batch, Delivered, Effect, Entry, Latch, Log, LogPoint, LogRecord, MemoryLog, Prepare,
-    Provide, SequenceNumber, Snapshot, SnapshotId, Stage, Transaction,
+    ApplicationError, Batch, Delivered, Effect, Entry, Latch, Log, LogPoint, LogRecord, Prepare, Provide,
+    SequenceNumber, Snapshot, SnapshotId, SpilledLog, Stage, Transaction,
 };
 use longhaul::state::{MemorySink, MemorySource, Published, SourceError};
 use longhaul::{Sink, Source};
@@ -41,12 +42,14 @@ pub(crate) struct Gates {
     pub(crate) stage: Gate,
     pub(crate) apply: Gate,
     pub(crate) prepare: Gate,
+    pub(crate) release: Gate,
 }
 
-#[derive(Default)]
 pub(crate) struct Map {
     pub(crate) store: Mutex<Store>,
-    pub(crate) log: MemoryLog,
+    /// Most of it lies on disk, there.
+    pub(crate) log: SpilledLog,
+    pub(crate) disk: tempfile::TempDir,
     hidden: Mutex<Option<Hidden>>,
     pub(crate) gates: Gates,
     /// Reoffers so far; and something was delivered.
@@ -95,6 +98,24 @@ fn bytes_of((key, value): Pair) -> [u8; 16] {
     bytes
 }
 
+impl Default for Map {
+    fn default() -> Self {
+        let disk = tempfile::tempdir().unwrap();
+        Self {
+            store: Mutex::default(),
+            log: SpilledLog::patient(disk.path(), 500, 64 << 20, Duration::from_mins(1)).unwrap(),
+            disk,
+            hidden: Mutex::default(),
+            gates: Gates::default(),
+            bell: Mutex::default(),
+            rings: Condvar::new(),
+            throttled: Mutex::default(),
+            staged: Mutex::default(),
+            fails: Mutex::default(),
+        }
+    }
+}
+
 impl Map {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap()
@@ -136,6 +157,13 @@ impl Map {
 struct Captured {
     bytes: Arc<[u8]>,
     digest: Delivered,
+    release: Gate,
+}
+
+impl Drop for Captured {
+    fn drop(&mut self) {
+        self.release.pass();
+    }
 }
 
 impl Snapshot for Captured {
@@ -162,7 +190,7 @@ impl Provide for Map {
             bytes.extend_from_slice(&bytes_of((*key, *value)));
         }
         let digest = store.digest.clone();
-        Ok(Arc::new(Captured { bytes: bytes.into(), digest }))
+        Ok(Arc::new(Captured { bytes: bytes.into(), digest, release: self.gates.release.clone() }))
     }
 
     fn pending(&self, batch: &mut Batch<'_>) -> Result<(), ApplicationError> {

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use longhaul::live::{
-    ApplicationError, Batch, Delivered, Effect, Latch, Log, LogPoint, LogRecord, MemoryLog, Prepare, Provide,
-    Snapshot as Captured, SnapshotId, Stage, Transaction,
+    ApplicationError, Batch, Delivered, Effect, Latch, Log, LogPoint, LogRecord, Prepare, Provide,
+    Snapshot as Captured, SnapshotId, SpilledLog, Stage, Transaction,
 };
 use longhaul::state::SourceError;
 use longhaul::{MemberId, Sink, Source};
@@ -25,7 +25,7 @@ use crate::store::Snapshot;
 pub struct Application {
     home: Arc<Home>,
     /// Completions, while somebody follows them.
-    pub(super) log: MemoryLog,
+    pub(super) log: SpilledLog,
     /// Where deliveries wait while they are held.
     pub(super) gate: Gate,
     pub(super) is_throttled: AtomicBool,
@@ -34,12 +34,12 @@ pub struct Application {
 }
 
 impl Application {
-    /// Of the copies in `home`.
+    /// Of the copies in `home`; completions are kept in `log` for who joins.
     #[must_use]
-    pub fn new(home: Arc<Home>) -> Self {
+    pub fn new(home: Arc<Home>, log: SpilledLog) -> Self {
         Self {
             home,
-            log: MemoryLog::new(),
+            log,
             gate: Gate::default(),
             is_throttled: AtomicBool::new(false),
             order: Mutex::default(),

@@ -1,7 +1,7 @@
 //! The store as an application of longhaul's live transfer.
 //!
 //! ```text
-//! provider   Delivery: a turn per batch ──▶ Store, MemoryLog
+//! provider   Delivery: a turn per batch ──▶ Store, SpilledLog
 //!            capture ──▶ Snapshot ──▶ Pieces: runs of pairs, each an item ══ a session ══▶ ┐
 //! joiner     Home::commit ◀── prepares ◀── completions ◀── PieceSink ◀═════════════════════┘
 //! ```

@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use longhaul::MemberId;
+use longhaul::live::SpilledLog;
 
 use crate::applied::Applied;
 use crate::copy::Copies;
@@ -138,6 +139,9 @@ impl Drop for Node {
     }
 }
 
+/// Bytes of the log for joiners that are kept in memory; the rest is spilled into the data directory.
+const LOG_MEMORY: usize = 8 << 20;
+
 /// What both kinds of members begin with.
 struct Parts {
     home: Arc<Home>,
@@ -153,7 +157,11 @@ struct Parts {
 impl Parts {
     fn new(options: &Options, primary: Option<&str>) -> Result<Self, Error> {
         let home = Arc::new(Home::open(&options.data)?);
-        let application = Arc::new(Application::new(Arc::clone(&home)));
+        // The member's bound comes first: at it the joiner that is farthest behind is refused, not all of them.
+        let disk_bytes = options.log_bytes.saturating_mul(2).max(64 << 20);
+        let log =
+            SpilledLog::new(&options.data, LOG_MEMORY, disk_bytes).map_err(Error::io("keeping a log"))?;
+        let application = Arc::new(Application::new(Arc::clone(&home), log));
         let sources = Arc::new(PrimaryPins { primary: primary.map(str::to_owned) });
         let ip = door::address(&options.listening)?.ip();
         let transfers = Arc::new(Transfers::new(
