@@ -16,6 +16,7 @@ use super::event::Event;
 use super::fetch::{Held, Outcome, StateTransfer};
 use super::give::Door;
 use super::join::{Joining, fresh_transfer};
+use super::restraint::Restraint;
 use super::shared::{JOINERS, JoinerMachine, ProviderMachine, Shared};
 use super::stage::{Stager, Work};
 use super::turn::{Request, Turn, ask, done};
@@ -45,6 +46,7 @@ pub struct MemberBuilder {
     pins: Arc<dyn Pins>,
     settings: Settings,
     listening: Listening,
+    yields: bool,
 }
 
 impl MemberBuilder {
@@ -71,6 +73,14 @@ impl MemberBuilder {
     /// How the threads that move the bulk compete for processors with those that write. [`Priority::Low`] unless told.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.settings.priority = priority;
+        self
+    }
+
+    /// Whether what is sent to joiners yields to those who write here: it is slowed down, to a tenth if need be, while the 99th
+    /// percentile of the writers' latency is more than half as long again as it was before. Yes unless told. No: it
+    /// is sent as fast as can be, for a joiner that is needed soon.
+    pub fn yields(mut self, yields: bool) -> Self {
+        self.yields = yields;
         self
     }
 
@@ -110,9 +120,10 @@ impl MemberBuilder {
         self.settings.check()?;
         self.listening.max_sessions = JOINERS;
         let (callers, called) = channel();
-        let Self { config, application, pins, settings, listening } = self;
+        let Self { config, application, pins, settings, listening, yields } = self;
         let calling = Arc::clone(&application);
         let shared = Arc::new(Shared::new(config, settings.clone(), application, pins, machine, callers));
+        shared.lock().restraint = Restraint::new(yields);
         let door = Arc::downgrade(&shared);
         let give = service::Role::Provider(Box::new(move |session| {
             let (door, session) = (door.clone(), session.clone());
@@ -147,7 +158,7 @@ impl Member {
         let (stall_timeout, member) = (config.stall_timeout, Some(config.member));
         let priority = Priority::Low;
         let settings = Settings { stall_timeout, priority, member, ..Settings::default() };
-        MemberBuilder { config, application, pins, settings, listening }
+        MemberBuilder { config, application, pins, settings, listening, yields: true }
     }
 
     /// Where joiners dial it.
@@ -183,9 +194,8 @@ impl Member {
     }
 
     /// A write took so long, as whoever wrote sees it: for an application whose requests don't go through
-    /// [`Member::request`], which tells it by itself. What is sent to joiners yields to the writers: it is slowed down,
-    /// to a tenth if need be, while their 99th percentile is more than half as long again as it was before. Where
-    /// nobody tells how long writes take, turns are measured.
+    /// [`Member::request`], which tells it by itself. Where nobody tells how long writes take, turns are measured
+    /// ([`MemberBuilder::yields`]).
     pub fn note_write_latency(&self, took: Duration) {
         self.shared.lock().restraint.note_write(took);
     }

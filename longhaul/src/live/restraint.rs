@@ -37,6 +37,8 @@ pub(super) struct Restraint {
     is_moving: bool,
     /// The loop, if there was a baseline.
     moving: Option<Moving>,
+    /// Nothing is limited, whatever it costs the writers.
+    is_off: bool,
 }
 
 /// How long writes took, by one measure.
@@ -63,6 +65,10 @@ struct Moving {
 }
 
 impl Restraint {
+    pub(super) fn new(yields: bool) -> Self {
+        Self { is_off: !yields, ..Self::default() }
+    }
+
     /// A write took so long, as its writer sees it.
     pub(super) fn note_write(&mut self, took: Duration) {
         self.told.note(took, self.is_moving);
@@ -80,7 +86,7 @@ impl Restraint {
 
     /// Something moves from now on.
     pub(super) fn begin(&mut self) {
-        if !std::mem::replace(&mut self.is_moving, true) {
+        if !std::mem::replace(&mut self.is_moving, true) && !self.is_off {
             let by_turns = self.told.idle.total() < BASELINE_WRITES;
             let writes = if by_turns { &mut self.turns } else { &mut self.told };
             let baseline = writes.idle.percentile(99).filter(|_| writes.idle.total() >= BASELINE_WRITES);
@@ -232,6 +238,13 @@ mod tests {
         restraint.beat(START);
         assert!(restraint.limit().unwrap().get() < START);
         restraint.end();
+        assert_eq!(restraint.limit(), None);
+    }
+
+    #[test]
+    fn who_is_told_not_to_yield_limits_nothing() {
+        let mut restraint = Restraint { is_off: true, ..measured() };
+        restraint.begin();
         assert_eq!(restraint.limit(), None);
     }
 
