@@ -15,7 +15,7 @@
 //! | table | what |
 //! | --- | --- |
 //! | writers | their latency before, during a live transfer as fast as can be, at two priorities, and while they are stopped for all of it |
-//! | latch | how long nothing was delivered, against the size of the state |
+//! | latch | how long nothing was delivered, against the size of the state, which moves as fast as can be |
 //! | cut-over | how long until the joiner serves, against the rate of writes |
 
 mod chart;
@@ -49,7 +49,7 @@ struct Arguments {
 #[derive(Args)]
 struct Run {
     /// What the state has, where its size is not what is varied.
-    #[arg(long, default_value = "512MiB")]
+    #[arg(long, default_value = "256MiB")]
     size: ByteSize,
     /// Writes a second, where their rate is not what is varied.
     #[arg(long, default_value_t = 2000)]

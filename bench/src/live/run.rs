@@ -31,6 +31,7 @@ struct Way {
 }
 
 impl Way {
+    const UNLIMITED: Self = Self { at: At::Normal, yields: false, stops: false };
     const LOW: Self = Self { at: At::Low, yields: true, stops: false };
 }
 
@@ -46,10 +47,10 @@ impl Plan {
     /// it. Rounds are interleaved.
     pub(crate) fn writers(&self) -> io::Result<Vec<Row>> {
         let ways = [
-            ("live, unlimited", Way { at: At::Normal, yields: false, stops: false }),
+            ("live, unlimited", Way::UNLIMITED),
             ("live, low priority", Way::LOW),
             ("live, idle priority", Way { at: At::Idle, ..Way::LOW }),
-            ("writers stopped", Way { at: At::Normal, yields: false, stops: true }),
+            ("writers stopped", Way { stops: true, ..Way::UNLIMITED }),
         ];
         let row = |name: &str| Row::new(name.into(), self.size, self.rate);
         let mut rows = vec![row("nothing moves")];
@@ -64,7 +65,7 @@ impl Plan {
         Ok(rows)
     }
 
-    /// The same transfer of states of these sizes.
+    /// States of these sizes, as fast as can be.
     pub(crate) fn by_size(&self, sizes: &[u64]) -> io::Result<Vec<Row>> {
         let rows = sizes.iter().map(|&size| {
             (
@@ -72,21 +73,21 @@ impl Plan {
                 Self { size, ..*self },
             )
         });
-        self.at_low_priority(rows.collect())
+        self.each(Way::UNLIMITED, rows.collect())
     }
 
-    /// The same transfer while so many writes a second are made.
+    /// The same state at low priority, while so many writes a second are made.
     pub(crate) fn by_rate(&self, rates: &[u32]) -> io::Result<Vec<Row>> {
         let rows = rates
             .iter()
             .map(|&rate| (Row::new(format!("{rate} writes/s"), self.size, rate), Self { rate, ..*self }));
-        self.at_low_priority(rows.collect())
+        self.each(Way::LOW, rows.collect())
     }
 
-    fn at_low_priority(&self, mut rows: Vec<(Row, Self)>) -> io::Result<Vec<Row>> {
+    fn each(&self, way: Way, mut rows: Vec<(Row, Self)>) -> io::Result<Vec<Row>> {
         for _ in 0..self.rounds {
             for (row, plan) in &mut rows {
-                row.add(plan.transfer(Way::LOW)?.1)?;
+                row.add(plan.transfer(way)?.1)?;
             }
         }
         Ok(rows.into_iter().map(|(row, _)| row).collect())

@@ -21,7 +21,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longhaul::MemberId;
 use longhaul::live::{
@@ -111,6 +111,16 @@ impl Transfers {
             Ok(Fetched::NoState) => Err(Error::NoState),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Does what a client waits for: what is sent to joiners yields to it.
+    pub fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
+        let since = Instant::now();
+        let done = work();
+        if let Ok(member) = self.member() {
+            member.note_write_latency(since.elapsed());
+        }
+        done
     }
 
     /// Ends what is under way, and waits for it.

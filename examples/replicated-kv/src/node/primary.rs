@@ -62,7 +62,7 @@ struct PrimaryDesk {
 
 impl Submit for PrimaryDesk {
     fn submit(&self, operation: Operation) -> Result<Submitted, SubmitError> {
-        self.queue.submit(operation)
+        self.transfers.timed(|| self.queue.submit(operation))
     }
 }
 

@@ -153,7 +153,7 @@ struct ReplicaDesk {
 
 impl Submit for ReplicaDesk {
     fn submit(&self, operation: Operation) -> Result<Submitted, SubmitError> {
-        let sequence = self.link.submit(operation)?;
+        let sequence = self.transfers.timed(|| self.link.submit(operation))?;
         // A replica that joins is behind for as long as that takes.
         let is_here = !self.home.is_behind() && self.applied.wait_for(sequence, HERE);
         Ok(Submitted { sequence, is_here })
