@@ -61,6 +61,7 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
         ("suspended", Frame::Suspended { sent: SequenceNumber(13) }),
         ("resume", Frame::Resume),
         ("hello", Frame::Hello { from: member, to: MemberId(id(21)) }),
+        ("offer", Frame::Offer { member, port: 7400 }),
     ]
 }
 

@@ -106,5 +106,6 @@ fn built(choices: &mut Choices<'_>, sum: [u8; 32]) -> Frame<'static> {
         Kind::Suspended => Frame::Suspended { sent: SequenceNumber(choices.pick(&[0, 1, 3])) },
         Kind::Resume => Frame::Resume,
         Kind::Hello => Frame::Hello { from: member, to: choices.pick(&MEMBERS) },
+        Kind::Offer => Frame::Offer { member, port: choices.pick(&[0, 7400]) },
     }
 }

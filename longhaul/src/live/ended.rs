@@ -54,6 +54,9 @@ impl Ended {
             Failure::Lost | Failure::Switched => "name another provider, or try again once it is back",
             Failure::Stalled => "allow a longer timeout, or name another provider",
             Failure::Aborted => "allow a longer lease",
+            Failure::Refused(Refusal::NotWanted) => {
+                "let it ask for a state, or start it so that it accepts one"
+            }
             Failure::Refused(Refusal::LogLost) => "look at the disk where the provider spills its log",
             Failure::Refused(Refusal::CannotCatchUp | Refusal::LogFull) => {
                 "write less meanwhile, or let the provider keep more log or slow its writers down"

@@ -263,7 +263,7 @@ impl Shared {
         self.drive(&mut state);
     }
 
-    fn connect(&self, target: &str) -> io::Result<TcpStream> {
+    pub(super) fn connect(&self, target: &str) -> io::Result<TcpStream> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in target.to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, DIAL.min(self.config.stall_timeout)) {

@@ -12,15 +12,14 @@ use longhaul_core::transfer::live::{Config, Role};
 use longhaul_state::transfer::Priority;
 
 use super::application::{Application, Delivered, Pins};
+use super::calls;
 use super::event::Event;
-use super::fetch::{Held, Outcome, StateTransfer};
+use super::fetch::StateTransfer;
 use super::give::Door;
-use super::join::{Joining, fresh_transfer};
+use super::join::fresh_transfer;
 use super::restraint::Restraint;
-use super::shared::{JOINERS, JoinerMachine, ProviderMachine, Shared};
-use super::stage::{Stager, Work};
+use super::shared::{JOINERS, ProviderMachine, Shared};
 use super::turn::{Request, Turn, ask, done};
-use super::{calls, pin};
 use crate::error::{Error, ErrorKind};
 use crate::serve::Listening;
 use crate::service::{self, Service};
@@ -47,6 +46,7 @@ pub struct MemberBuilder {
     settings: Settings,
     listening: Listening,
     yields: bool,
+    accepts: bool,
 }
 
 impl MemberBuilder {
@@ -81,6 +81,13 @@ impl MemberBuilder {
     /// is sent as fast as can be, for a joiner that is needed soon.
     pub fn yields(mut self, yields: bool) -> Self {
         self.yields = yields;
+        self
+    }
+
+    /// Whether a member that has no state takes one that it has not asked for, from whoever
+    /// [pushes](Member::push_state) it. No unless told.
+    pub fn accept_pushes(mut self, accepts: bool) -> Self {
+        self.accepts = accepts;
         self
     }
 
@@ -120,10 +127,13 @@ impl MemberBuilder {
         self.settings.check()?;
         self.listening.max_sessions = JOINERS;
         let (callers, called) = channel();
-        let Self { config, application, pins, settings, listening, yields } = self;
+        let Self { config, application, pins, settings, listening, yields, accepts } = self;
         let calling = Arc::clone(&application);
         let shared = Arc::new(Shared::new(config, settings.clone(), application, pins, machine, callers));
-        shared.lock().restraint = Restraint::new(yields);
+        {
+            let mut state = shared.lock();
+            (state.restraint, state.accepts) = (Restraint::new(yields), accepts);
+        }
         let door = Arc::downgrade(&shared);
         let give = service::Role::Provider(Box::new(move |session| {
             let (door, session) = (door.clone(), session.clone());
@@ -158,7 +168,7 @@ impl Member {
         let (stall_timeout, member) = (config.stall_timeout, Some(config.member));
         let priority = Priority::Low;
         let settings = Settings { stall_timeout, priority, member, ..Settings::default() };
-        MemberBuilder { config, application, pins, settings, listening, yields: true }
+        MemberBuilder { config, application, pins, settings, listening, yields: true, accepts: false }
     }
 
     /// Where joiners dial it.
@@ -255,38 +265,18 @@ impl Member {
         if targets.is_empty() {
             return Ok(StateTransfer::without_state());
         }
-        let shared = &self.shared;
-        let mut state = shared.lock();
-        if state.provider.is_some() || state.joining.is_some() {
-            let what = "this member has a state, or a transfer under way";
-            return Err(Error::new(ErrorKind::Usage, what));
-        }
-        let config = Config { stall_timeout: timeout, ..shared.config };
-        let machine = JoinerMachine::new(config, fresh_transfer()?, Joining::name(0), shared.clock.joiner());
-        let machine = machine.map_err(|error| Error::new(ErrorKind::Usage, error.to_string()))?;
-        let (pins, wanted) = channel();
-        let (outcome, work) = (Arc::new(Outcome::default()), Arc::new(Work::new()));
-        let held = Arc::new(Held(Arc::clone(&outcome)));
-        let state_id = state_id.to_vec();
-        let (stager_shared, stager_work) = (Arc::clone(shared), Arc::clone(&work));
-        let stager =
-            Stager { shared: stager_shared, work: stager_work, state_id, patience: timeout, applied: 0 };
-        let (pinning, stage_held) = (Arc::clone(shared), Arc::clone(&held));
-        let started = shared.threads.spawn("live-stage", move || {
-            stager.run();
-            drop(stage_held);
-        }) && shared.threads.spawn("live-pin", move || {
-            pin::run(&pinning, timeout, &wanted);
-            drop(held);
-        });
-        if !started {
-            work.close();
-            return Err(Error::new(ErrorKind::Other, "a transfer's threads can't be started"));
-        }
-        let transfer = StateTransfer::new(Arc::clone(shared), Arc::clone(&outcome));
-        state.joining = Some(Joining::new(Box::new(machine), targets, work, pins, outcome));
-        shared.drive(&mut state);
-        Ok(transfer)
+        let mut state = self.shared.lock();
+        self.shared.fetch(&mut state, targets, state_id.to_vec(), timeout, fresh_transfer()?)
+    }
+
+    /// Has `target` (`HOST:PORT`), a member that has no state and [accepts](MemberBuilder::accept_pushes) it, get this
+    /// one's: after a merge, say. Returns once it serves.
+    ///
+    /// # Errors
+    /// If this member gives no state, or that one does not want it, can't be reached, makes no progress for
+    /// `timeout`, or gives up.
+    pub fn push_state(&self, target: &str, timeout: Duration) -> Result<(), Error> {
+        self.shared.push(target, self.local_addr().port(), timeout)
     }
 
     /// Ends what waits: requests, transfers, connections. Nothing is awaited; the drop does that.

@@ -135,6 +135,7 @@
 
 mod application;
 pub(crate) mod batch;
+mod begin;
 mod calls;
 pub(crate) mod clock;
 mod driver;
@@ -151,6 +152,7 @@ mod pace;
 mod paced;
 mod peer;
 mod pin;
+mod push;
 mod restraint;
 mod serve;
 pub(crate) mod shared;

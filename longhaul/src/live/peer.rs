@@ -4,7 +4,7 @@
 //! written: so nobody's slowness costs more memory than a batch.
 
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -42,6 +42,8 @@ pub(super) struct Peer {
     /// What it asked for last, and who it is.
     pub(super) transfer: Option<TransferId>,
     pub(super) member: Option<MemberId>,
+    /// It has offered its state, which is being got.
+    pub(super) has_offered: bool,
     /// Up to where it has applied the log.
     pub(super) applied: LogPoint,
     meter: Option<Meter>,
@@ -75,6 +77,11 @@ impl Peer {
         self.give(Job::Close);
     }
 
+    /// Where it dialled from.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
     pub(super) fn give(&self, job: Job) {
         // A writer that has ended has closed the connection: its reader tells.
         let _ = self.jobs.send(job);
@@ -82,7 +89,7 @@ impl Peer {
 
     /// Closes it when it has no business here any more.
     pub(super) fn look(&mut self, has_place: bool, now: Instant) {
-        if has_place {
+        if has_place || self.has_offered {
             self.busy = now;
         }
         let lingers = self.closes.is_some_and(|since| now.since(since) > LINGER);
@@ -139,6 +146,7 @@ impl Shared {
             payload: None,
             transfer: None,
             member: None,
+            has_offered: false,
             applied: LogPoint::default(),
             meter: None,
             busy: self.clock.provider(),
@@ -179,6 +187,9 @@ impl Shared {
         let now = self.clock.provider();
         let Some(peer) = state.peers.get_mut(&link.0) else { return false };
         peer.note(tag, frame, now);
+        if let Frame::Offer { port, .. } = *frame {
+            return self.take_offer(&mut state, link, tag, port);
+        }
         let Some(machine) = &mut state.provider else {
             return self.answer_without_state(&mut state, link, tag, frame);
         };

@@ -77,6 +77,8 @@ pub(super) struct State {
     pub(super) log_least: Option<NonZeroU64>,
     /// Commands of a turn that has not ended.
     pub(super) deferred: VecDeque<Command>,
+    /// A state that was not asked for is taken.
+    pub(super) accepts: bool,
     /// `None` once stopped.
     pub(super) calls: Option<Sender<Call>>,
     pub(super) stopped: bool,
@@ -115,6 +117,7 @@ impl Shared {
             log_sent: 0,
             log_least: None,
             deferred: VecDeque::new(),
+            accepts: false,
             calls: Some(calls),
             stopped: false,
             sleeps_until: None,

@@ -196,6 +196,20 @@ fn a_log_that_can_not_be_spilled_ends_the_transfer_and_not_the_member() {
 }
 
 #[test]
+fn a_push_to_nobody_and_one_whose_joiner_fails_say_so() {
+    let mut group = Group::with(1, quick);
+    group.written(20);
+    let push = |address: &str| group.hosts[0].member().push_state(address, PATIENCE).unwrap_err();
+    assert_eq!(push("127.0.0.1:1").kind(), ErrorKind::Unreachable);
+    let joiner = Host::accepting(&group.bus, quick(9));
+    *joiner.map.fails.lock().unwrap() = Some("no room at all");
+    let refused = push(&joiner.address());
+    assert_eq!(ended(&refused).failure, Failure::Refused(Refusal::Gone), "{refused}");
+    drop(joiner);
+    group.settle();
+}
+
+#[test]
 fn who_cancels_has_the_old_state_and_the_provider_forgets_it_at_once() {
     let mut group = Group::start(1);
     let joiner = with_old_state(&group.bus, config(2));

@@ -28,6 +28,14 @@ pub(crate) struct Host {
     follower: Option<JoinHandle<()>>,
 }
 
+/// How a member begins.
+#[derive(Clone, Copy)]
+enum Begins {
+    Operational,
+    Joining,
+    Accepting,
+}
+
 pub(crate) fn config(id: u8) -> Config {
     let contract = Contract::new(Capture::Atomic, Apply::Once).unwrap();
     let offers = Properties::TOTAL_ORDER.and(Properties::SEND_AGAIN);
@@ -43,19 +51,28 @@ pub(crate) fn config(id: u8) -> Config {
 impl Host {
     /// A member that is operational from the start.
     pub(crate) fn found(bus: &Arc<Bus>, config: Config) -> Self {
-        Self::start(bus, config, true)
+        Self::start(bus, config, Begins::Operational)
     }
 
     /// A member that has no state yet.
     pub(crate) fn join(bus: &Arc<Bus>, config: Config) -> Self {
-        Self::start(bus, config, false)
+        Self::start(bus, config, Begins::Joining)
     }
 
-    fn start(bus: &Arc<Bus>, config: Config, is_operational: bool) -> Self {
+    /// The same, and it takes a state that it has not asked for.
+    pub(crate) fn accepting(bus: &Arc<Bus>, config: Config) -> Self {
+        Self::start(bus, config, Begins::Accepting)
+    }
+
+    fn start(bus: &Arc<Bus>, config: Config, begins: Begins) -> Self {
         let map = Arc::new(Map::default());
         let builder = Member::builder(config, Arc::clone(&map) as _, Arc::clone(bus) as _);
         let builder = builder.listen("127.0.0.1:0").buffer_memory(1 << 20);
-        let member = if is_operational { builder.found(&Delivered::new(), []) } else { builder.join() };
+        let member = match begins {
+            Begins::Operational => builder.found(&Delivered::new(), []),
+            Begins::Joining => builder.join(),
+            Begins::Accepting => builder.accept_pushes(true).join(),
+        };
         let member = Arc::new(member.unwrap());
         let events = member.events();
         let is_over = Arc::new(AtomicBool::new(false));

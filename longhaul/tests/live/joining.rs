@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use longhaul::ErrorKind;
-use longhaul::live::{Config, Decision, Effect, Event, Fetched, Phase, Transaction};
+use longhaul::live::{Config, Decision, Effect, Event, Failure, Fetched, Phase, Refusal, Transaction};
 
 use crate::bus::{Bus, Content};
 use crate::host::{Host, PATIENCE, config};
@@ -192,6 +192,30 @@ fn a_capture_that_is_released_slowly_holds_nobody_up() {
     assert!(matches!(fetched.unwrap(), Fetched::State(_)));
     group.written(20);
     group.hosts[0].map.gates.release.open();
+    group.hosts.push(joiner);
+    group.settle();
+}
+
+#[test]
+fn a_provider_pushes_its_state_to_who_accepts_it_and_to_nobody_else() {
+    let mut group = Group::start(1);
+    group.written(20);
+    let push = |host: &Host| group.hosts[0].member().push_state(&host.address(), PATIENCE);
+    let closed = Host::join(&group.bus, config(8));
+    let refused = push(&closed).unwrap_err();
+    assert_eq!(refused.live().unwrap().failure, Failure::Refused(Refusal::NotWanted), "{refused}");
+    let joiner = Host::accepting(&group.bus, config(2));
+    push(&joiner).unwrap();
+    assert!(joiner.member().is_operational() && !closed.member().is_operational());
+    let again = push(&joiner).unwrap_err();
+    assert_eq!(
+        again.live().unwrap().failure,
+        Failure::Refused(Refusal::NotWanted),
+        "it has a state: {again}"
+    );
+    let without = closed.member().push_state(&joiner.address(), PATIENCE).unwrap_err();
+    assert_eq!(without.kind(), ErrorKind::Usage, "it has nothing to give: {without}");
+    drop(closed);
     group.hosts.push(joiner);
     group.settle();
 }

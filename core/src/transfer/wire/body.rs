@@ -37,6 +37,7 @@ body!(MakeCopy, 64 {
 });
 body!(Suspend, 24 { member: [u8; 16], lease_ns: U64, });
 body!(Hello, 32 { from: [u8; 16], to: [u8; 16], });
+body!(Offer, 24 { member: [u8; 16], port: U16, zero: [u8; 6], });
 
 /// A body of exactly these fields.
 pub(super) fn exactly<T: FromBytes>(kind: Kind, body: &[u8]) -> Result<T, FrameError> {

@@ -84,6 +84,8 @@ refusals! {
     Gone = 10 => "the provider has no such copy, or no longer",
     /// It could not keep the log that the joiner still needs.
     LogLost = 11 => "the provider could not keep its log",
+    /// The member takes no state that it has not asked for, or has one.
+    NotWanted = 12 => "the member takes no state that it has not asked for, or has one",
 }
 
 /// A frame, borrowed from the bytes that it was parsed from.
@@ -237,6 +239,13 @@ pub enum Frame<'a> {
         /// Whom it means to reach: another one hangs up.
         to: MemberId,
     },
+    /// A provider offers its state to who may ask for it, by this transfer; and the same back: it will.
+    Offer {
+        /// Who says so.
+        member: MemberId,
+        /// Where joiners dial it, at the address that this comes from; 0 of who is no provider.
+        port: u16,
+    },
 }
 
 impl<'a> Frame<'a> {
@@ -336,6 +345,11 @@ impl<'a> Frame<'a> {
                 let raw: body::Hello = exactly(kind, bytes)?;
                 Self::Hello { from: MemberId(raw.from), to: MemberId(raw.to) }
             }
+            Kind::Offer => {
+                let raw: body::Offer = exactly(kind, bytes)?;
+                zero(kind, raw.zero == [0; 6])?;
+                Self::Offer { member: MemberId(raw.member), port: raw.port.get() }
+            }
         })
     }
 
@@ -388,6 +402,7 @@ impl<'a> Frame<'a> {
             Self::Suspended { .. } => Kind::Suspended,
             Self::Resume => Kind::Resume,
             Self::Hello { .. } => Kind::Hello,
+            Self::Offer { .. } => Kind::Offer,
         }
     }
 
@@ -485,6 +500,9 @@ impl<'a> Frame<'a> {
             }
             Self::Suspended { sent } => put(out, &[U64::from(sent.0).as_bytes()]),
             Self::Hello { from, to } => put(out, &[body::Hello { from: from.0, to: to.0 }.as_bytes()]),
+            Self::Offer { member, port } => {
+                put(out, &[body::Offer { member: member.0, port: port.into(), zero: [0; 6] }.as_bytes()])
+            }
             Self::Staged
             | Self::Commit
             | Self::Abort

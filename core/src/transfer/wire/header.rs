@@ -115,6 +115,8 @@ kinds! {
     Resume = 26, 0, 0;
     /// Who dials, and whom it means to reach.
     Hello = 27, 32, 32;
+    /// A provider offers its state.
+    Offer = 28, 24, 24;
 }
 
 /// A header whose checksum held, of a kind and length that this version knows.

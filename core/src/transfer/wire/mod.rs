@@ -47,6 +47,7 @@
 //! | 25 | [`Frame::Suspended`] | any member | the last number that it has sent u64 |
 //! | 26 | [`Frame::Resume`] | joiner, to the group | nothing: write again |
 //! | 27 | [`Frame::Hello`] | who dials, first | member 16; the member that it means to reach 16 |
+//! | 28 | [`Frame::Offer`] | provider; joiner | member 16, port u16, zero 6 |
 
 mod body;
 mod frame;
