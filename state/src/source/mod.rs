@@ -149,7 +149,8 @@ pub trait Content: Send + Sync {
     fn close(self: Box<Self>) -> Result<(), SourceError>;
 
     /// The file that holds the content, each byte at its own offset, if there is one: a transport may read it
-    /// itself, several pieces at once. Not of items that are sparse.
+    /// itself, several pieces at once. Not of items that are sparse. Where its bytes are sent unseen, the item is opened and
+    /// closed once more when it has landed: it must not have changed until then.
     fn file(&self) -> Option<Arc<File>> {
         None
     }
