@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::DataPath;
 use crate::error::{Error, ErrorKind};
-use crate::settings::{Settings, Transport};
+use crate::settings::Transport;
 
 /// What there is here to move bytes with, and what would be chosen.
 #[derive(Clone, Debug)]
@@ -98,7 +98,7 @@ impl Probe {
 
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
 fn ring(threads: usize) -> (Result<RingProbe, String>, Option<(u64, u64)>) {
-    let pools = Settings::default().pools(threads, threads);
+    let pools = crate::settings::Settings::default().pools(threads, threads);
     let found = longhaul_transport_uring::features(&pools).map_err(|why| why.to_string());
     let buffers = pools.iter().map(|pool| pool.lay_out().len()).sum();
     let ring = found.map(|found| RingProbe {
