@@ -13,7 +13,7 @@ use longhaul_core::id::{MemberId, TransferId};
 use longhaul_core::integrity::crc32c;
 use longhaul_core::time::Instant;
 use longhaul_core::transfer::fetch::Transmit;
-use longhaul_core::transfer::wire::{FRAME_MAX, Frame, PAYLOAD_MAX, Payload, Refusal};
+use longhaul_core::transfer::wire::{FRAME_MAX, Frame, Kind, PAYLOAD_MAX, Payload, Refusal};
 use longhaul_core::transfer::{LogPoint, Tag};
 use longhaul_transport::Arrival;
 
@@ -31,6 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// When asking a member without a state again makes sense.
 const RETRY_AFTER_MS: u32 = 100;
 
+/// Where a frame's kind stands, and the kinds that answer a word to the group.
+const KIND: usize = 3;
+const ANSWERS: [u8; 2] = [Kind::Suspended.code(), Kind::Abort.code()];
+
 /// A joiner's connection, as the driver knows it.
 pub(super) struct Peer {
     stream: Arc<TcpStream>,
@@ -41,6 +45,8 @@ pub(super) struct Peer {
     transfer: Option<TransferId>,
     /// What was read for it, and is announced next.
     payload: Option<Vec<u8>>,
+    /// The last answer to a word of it to the group: it may not have come, and is said again on its next connection.
+    word: Option<Vec<u8>>,
     /// When it was last known to have business here.
     busy: Instant,
 }
@@ -84,15 +90,22 @@ impl State {
         let frame = frame[..sent.len].to_vec();
         let Some(peer) = self.peer_of(sent.to) else {
             // A word to the group has come sooner than the connection of who said it.
-            if self.unsaid.len() == UNSAID {
-                self.unsaid.pop_front();
-            }
-            return self.unsaid.push_back(Unsaid { to: sent.to, frame, since: now });
+            return self.keep_unsaid(sent.to, frame, now);
         };
+        if frame.get(KIND).is_some_and(|kind| ANSWERS.contains(kind)) {
+            peer.word = Some(frame.clone());
+        }
         let payload = if sent.records.is_some() { peer.payload.take() } else { None };
         if sent.records.is_some() == payload.is_some() {
             peer.give(Job::Frame(frame, payload.unwrap_or_default()));
         }
+    }
+
+    fn keep_unsaid(&mut self, to: MemberId, frame: Vec<u8>, since: Instant) {
+        if self.unsaid.len() == UNSAID {
+            self.unsaid.pop_front();
+        }
+        self.unsaid.push_back(Unsaid { to, frame, since });
     }
 
     /// Has records read for a transfer.
@@ -120,6 +133,7 @@ impl Shared {
             member: None,
             transfer: None,
             payload: None,
+            word: None,
             busy: self.now(),
         };
         state.peers.insert(number, peer);
@@ -188,7 +202,8 @@ impl Shared {
         if let Some(earlier) = state.peer_of(from) {
             earlier.member = None;
             earlier.close();
-            self.part(state, from);
+            let word = earlier.word.take();
+            self.part(state, from, word);
         }
         let State { peers, unsaid, .. } = state;
         let Some(peer) = peers.get_mut(&number) else { return false };
@@ -208,11 +223,14 @@ impl Shared {
         let Some(peer) = state.peers.remove(&number) else { return };
         peer.close();
         if let Some(member) = peer.member {
-            self.part(&mut state, member);
+            self.part(&mut state, member, peer.word);
         }
     }
 
-    fn part(self: &Arc<Self>, state: &mut State, member: MemberId) {
+    fn part(self: &Arc<Self>, state: &mut State, member: MemberId, word: Option<Vec<u8>>) {
+        if let Some(word) = word {
+            state.keep_unsaid(member, word, self.now());
+        }
         if let Some(machine) = &mut state.provider {
             machine.handle_lost(member, self.now());
         }
