@@ -209,10 +209,7 @@ fn follow(member: &Member, map: &Map, is_over: &AtomicBool) {
                 drop(turn);
                 map.line.brought(place);
             }
-            Verdict::SendAgain { from } => {
-                drop(turn);
-                map.line.brought((sender, from.0 - 1));
-            }
+            Verdict::SendAgain { from } => panic!("message {from} of {sender} was brought, or need not be"),
             Verdict::Hold => {
                 drop(turn);
                 let rung = map.bell.lock().unwrap();

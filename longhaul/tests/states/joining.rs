@@ -101,6 +101,24 @@ fn only_flush_stops_the_writers_and_it_stops_all_of_them_until_all_is_installed(
 }
 
 #[test]
+fn a_log_is_kept_while_the_bulk_moves_and_no_longer_than_it_is_needed() {
+    let mut group = Group::start(Protocol::Prefetch, 2);
+    group.written(20);
+    let joiner = group.joiner(3);
+    joiner.map.stage.close();
+    let transfer = joiner.member().fetch_state(&group.peers(), b"", PATIENCE).unwrap();
+    joiner.map.stage.is_met();
+    group.written(20);
+    assert!(group.hosts[0].map.log.is_kept(), "what was written since is in its log");
+    joiner.map.stage.open();
+    let Fetched::State(state) = transfer.wait().unwrap() else { panic!("there is a state") };
+    assert_eq!(state.given.len(), 1);
+    group.hosts.push(joiner);
+    group.written(20);
+    group.settle();
+}
+
+#[test]
 fn a_part_of_a_state_is_had_by_its_id_and_an_unknown_one_is_said_to_be() {
     for protocol in [Protocol::Copy, Protocol::Streaming] {
         let group = Group::silent(protocol, 1);
