@@ -101,7 +101,7 @@ fn only_flush_stops_the_writers_and_it_stops_all_of_them_until_all_is_installed(
 }
 
 #[test]
-fn a_log_is_kept_while_the_bulk_moves_and_no_longer_than_it_is_needed() {
+fn what_is_prefetched_is_fetched_once_and_followed_by_its_log_alone() {
     let mut group = Group::start(Protocol::Prefetch, 2);
     group.written(20);
     let joiner = group.joiner(3);
@@ -112,7 +112,7 @@ fn a_log_is_kept_while_the_bulk_moves_and_no_longer_than_it_is_needed() {
     assert!(group.hosts[0].map.log.is_kept(), "what was written since is in its log");
     joiner.map.stage.open();
     let Fetched::State(state) = transfer.wait().unwrap() else { panic!("there is a state") };
-    assert_eq!(state.given.len(), 1);
+    assert_eq!((state.given.len(), *joiner.map.staged.lock().unwrap()), (1, 1));
     group.hosts.push(joiner);
     group.written(20);
     group.settle();

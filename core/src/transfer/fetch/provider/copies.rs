@@ -1,6 +1,7 @@
 //! Copies that were made at one place in the order, for those who asked the group for them.
 
 use super::super::Protocol;
+use super::super::life::At;
 use super::Provider;
 use super::output::Reply;
 use crate::id::{Epoch, MemberId, StateId, TransferId};
@@ -35,6 +36,7 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         if member == self.config.member || self.role != Role::Provider || !self.config.protocol.is_ordered() {
             return;
         }
+        self.has_staged(tag, have, now);
         self.copies.retain(|copy| copy.member != member);
         self.collect();
         if self.copies.is_full() {
@@ -55,6 +57,20 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         let until = now.after(Duration::from_nanos(lease_ns));
         let copy = Copy { tag, member, capture, until, asks_root: false, is_told: false };
         assert!(self.copies.push(copy).is_ok(), "there was room");
+    }
+
+    /// What a joiner says to all that it has, it has staged: its word of that to this member may come later.
+    fn has_staged(&mut self, tag: Tag, have: Option<Have>, now: Instant) {
+        let Some(have) = have else { return };
+        let stages = |slot: &Option<super::Slot>| {
+            let slot = slot.as_ref().filter(|slot| slot.at == At::Staging && slot.begin.is_none());
+            let captured =
+                slot.filter(|slot| slot.tag.transfer == tag.transfer).and_then(|slot| slot.capture);
+            captured.and_then(|at| self.captures[at].as_ref()?.snapshot) == Some(have.snapshot)
+        };
+        if let Some(n) = self.slots.iter().position(stages) {
+            self.staged(n, now);
+        }
     }
 
     /// The copies of a transfer are not needed any more, nor what else is kept for it.

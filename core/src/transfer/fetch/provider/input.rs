@@ -207,7 +207,7 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
     }
 
     /// The joiner has the bulk durably. What was prefetched is followed by its log, later.
-    fn staged(&mut self, n: usize, now: Instant) {
+    pub(super) fn staged(&mut self, n: usize, now: Instant) {
         let slot = self.slots[n].as_mut().expect("it speaks");
         let member = slot.member;
         if self.config.protocol == Protocol::Prefetch && slot.copy.is_none() {
