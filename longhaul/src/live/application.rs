@@ -65,7 +65,8 @@ pub trait Snapshot: Send + Sync {
 
 /// A provider's log of completions, in the order of delivery; kept only while somebody follows it. The
 /// application appends to it: each message that is delivered and [completes](super::Effect::completes) something
-/// is one record, in the same batch as its effect. [`super::MemoryLog`] is one that lies in memory.
+/// is one record, in the same batch as its effect. [`super::MemoryLog`] is one that lies in memory, [`super::SpilledLog`] one
+/// that spills to disk.
 pub trait Log: Send + Sync {
     /// A log is kept from here on: the record of the next message that completes something is the first
     /// behind `from`. It must be quick: nothing is delivered until it returns.
