@@ -198,4 +198,5 @@ fn what_a_log_that_has_ended_leaves_is_not_the_next_ones() {
     append(&log, 101, 100);
     settle(&log);
     assert_eq!(read_all(&log, 100, 1 << 20).unwrap(), (101..=200).collect::<Vec<_>>());
+    assert_eq!(log.len(), 100);
 }
