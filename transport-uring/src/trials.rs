@@ -1,6 +1,7 @@
 //! Whole sessions, and many operations, on rings that have a hard time.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -8,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use longhaul_core::id::{MemberId, TransferId};
 use longhaul_core::integrity::Integrity;
@@ -111,9 +112,7 @@ fn assert_whole(at: &Path) {
 
 fn seed() -> u64 {
     let given = std::env::var("LONGHAUL_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
-    });
+    let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     println!("LONGHAUL_SEED={seed}");
     seed
 }
@@ -221,7 +220,9 @@ fn a_file_that_changes_under_the_rings_reads_fails_as_changed() {
     for data_path in [DataPath::Direct, DataPath::Buffered, DataPath::RingSplice] {
         for change in CHANGES {
             fs::write(&state, content(5)).unwrap();
-            File::options().write(true).open(&state).unwrap().set_modified(UNIX_EPOCH).unwrap();
+            let file = File::options().write(true).open(&state).unwrap();
+            file.set_modified(file.metadata().unwrap().modified().unwrap() - Duration::from_hours(24))
+                .unwrap();
             let source = Arc::new(DirectorySource::new(&state, DirectoryOptions::default()).unwrap());
             let source = Arc::new(Changing { source, change });
             let ended = transfer([&sides[0], &sides[1]], source, sink(&copy), data_path);
