@@ -86,6 +86,8 @@ pub(crate) struct Member {
     unknown_totals: bool,
     /// Something is left of an earlier run.
     holds: bool,
+    /// Both sides know each other, and that the other one listens.
+    pub(crate) is_established: bool,
     /// The task that is offered, and its next item; `None` when all are.
     walking: Option<(TaskId, usize)>,
     under_way: TaskId,
@@ -124,6 +126,7 @@ impl Member {
             gives,
             unknown_totals,
             holds,
+            is_established: false,
             walking: None,
             under_way: TaskId(0),
             read: Default::default(),
@@ -153,8 +156,10 @@ impl Member {
                 self.command(command, &mut out);
             }
             while let Some(event) = self.machine.poll_event() {
-                if event == Event::Durable {
-                    self.jobs.push(Job::Install);
+                match event {
+                    Event::Durable => self.jobs.push(Job::Install),
+                    Event::Established => self.is_established = true,
+                    _ => {}
                 }
             }
             for lane in 0..LANES {

@@ -340,9 +340,10 @@ impl Pair {
         let Some(at) = self.lanes[side][lane.index()] else { return };
         let connection = &mut self.connections[at];
         connection.cut = true;
-        // Whoever was not greeted begins anew, and is another transfer.
-        let dialler = self.members[DIALLER].as_ref();
-        self.gentle &= dialler.is_some_and(|dialler| dialler.machine.state() != State::Greeting);
+        // Whoever was not greeted begins anew, and is another transfer; and nothing is kept for who only said who it is.
+        let [dialler, listener] = &self.members;
+        self.gentle &= dialler.as_ref().is_some_and(|dialler| dialler.machine.state() != State::Greeting)
+            && listener.as_ref().is_some_and(|listener| listener.is_established);
         for to in [DIALLER, LISTENER] {
             let kept = choices.below(8);
             connection.to[to].truncate(kept);
