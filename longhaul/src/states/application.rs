@@ -68,7 +68,7 @@ pub trait Channel: Send + Sync {
     /// From now on the channel brings its messages to [`super::Member::turn`]. It returns, per sender, up to which number they will not
     /// come: they were sent before, or have come. Called when a transfer begins, and by
     /// [`super::Protocol::Prefetch`] once the bulk is there. No turn is held meanwhile: it must be quick, and not call
-    /// the member.
+    /// the member. What a turn was told to drop has come: it is to be noted before that turn ends.
     ///
     /// # Errors
     /// If the channel can't be had: the transfer fails.

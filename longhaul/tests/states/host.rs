@@ -200,15 +200,12 @@ fn follow(member: &Member, map: &Map, is_over: &AtomicBool) {
             None => turn.handle_message(&message, content.effect, Map::LOG_BYTES),
         };
         match verdict.unwrap() {
+            // Noted within the turn: a transfer that begins behind it is told.
             Verdict::Deliver => {
                 map.deliver(place, &content);
-                drop(turn);
                 map.line.brought(place);
             }
-            Verdict::Drop => {
-                drop(turn);
-                map.line.brought(place);
-            }
+            Verdict::Drop => map.line.brought(place),
             Verdict::SendAgain { from } => panic!("message {from} of {sender} was brought, or need not be"),
             Verdict::Hold => {
                 drop(turn);
