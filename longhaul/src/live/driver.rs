@@ -12,11 +12,11 @@ use super::paced::Paced;
 use super::shared::{Shared, State};
 
 /// How often joiners are looked at, while there are any.
-pub(super) const TICK: Duration = Duration::from_millis(250);
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// A deadline that stays where it is, although it has passed, must not keep the thread busy.
-pub(super) const SHORTEST: Duration = Duration::from_millis(1);
+pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 /// A look at nothing.
-pub(super) const IDLE: Duration = Duration::from_hours(1);
+pub(crate) const IDLE: Duration = Duration::from_hours(1);
 
 impl Shared {
     pub(super) fn keep_deadlines(self: &Arc<Self>) {

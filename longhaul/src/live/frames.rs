@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use longhaul_core::transfer::Tag;
-use longhaul_core::transfer::wire::{Frame, FrameError, HEADER_LEN, Header, Payload};
+use longhaul_core::transfer::wire::{FRAME_MAX, Frame, FrameError, HEADER_LEN, Header, Payload};
 
 /// Reads frames, one after another.
 pub(crate) struct Frames<R> {
@@ -34,6 +34,14 @@ impl<R: Read> Frames<R> {
         self.from.read_exact(&mut bytes)?;
         Ok(bytes)
     }
+}
+
+/// A frame's bytes.
+pub(crate) fn emitted(tag: Tag, frame: &Frame<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; FRAME_MAX];
+    let len = frame.emit(tag, &mut bytes).expect("the buffer takes any frame");
+    bytes.truncate(len);
+    bytes
 }
 
 fn invalid(error: FrameError) -> io::Error {

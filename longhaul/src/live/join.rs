@@ -1,10 +1,9 @@
 //! What a joiner's machine commands, and its connection to the provider.
 
 use std::io::{self, BufReader, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
 
 use longhaul_core::id::{Epoch, MemberId, TransferId};
 use longhaul_core::integrity::crc32c;
@@ -16,6 +15,7 @@ use longhaul_core::transfer::wire::{Frame, Payload, Refusal};
 use super::ApplicationError;
 use super::batch::{prepares, records};
 use super::calls::Call;
+use super::control;
 use super::ended::Ended;
 use super::event::Event;
 use super::fetch::{Fetched, Joined, Outcome};
@@ -24,9 +24,6 @@ use super::pin::Pinning;
 use super::shared::{JoinerMachine, Shared, State};
 use super::stage::{Item, Work};
 use crate::error::Error;
-
-/// A provider that does not answer a dial for so long is not there.
-const DIAL: Duration = Duration::from_secs(10);
 
 /// A transfer, as the driver knows it.
 pub(super) struct Joining {
@@ -234,7 +231,7 @@ impl Shared {
 
     /// The dialler, and reader: until the connection ends.
     fn converse(self: &Arc<Self>, number: u64, target: &str) {
-        let stream = match self.connect(target) {
+        let stream = match control::connect(target, self.config.stall_timeout) {
             Ok(stream) => Arc::new(stream),
             Err(error) => return self.unreachable(number, target, &error),
         };
@@ -261,17 +258,6 @@ impl Shared {
         let Some(joining) = state.joining.as_mut().filter(|joining| joining.stands(number)) else { return };
         joining.lose_link(self.clock.joiner());
         self.drive(&mut state);
-    }
-
-    pub(super) fn connect(&self, target: &str) -> io::Result<TcpStream> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in target.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, DIAL.min(self.config.stall_timeout)) {
-                Ok(stream) => return self.prepare(&stream).map(|()| stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
     }
 
     fn unreachable(self: &Arc<Self>, number: u64, target: &str, error: &io::Error) {

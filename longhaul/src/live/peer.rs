@@ -14,13 +14,14 @@ use longhaul_core::id::{MemberId, TransferId};
 use longhaul_core::integrity::crc32c;
 use longhaul_core::time::Instant;
 use longhaul_core::transfer::live::{Link, Transmit};
-use longhaul_core::transfer::wire::{FRAME_MAX, Frame, PAYLOAD_MAX, Payload, Refusal};
+use longhaul_core::transfer::wire::{Frame, PAYLOAD_MAX, Payload, Refusal};
 use longhaul_core::transfer::{Decision, LogPoint, Tag};
 use longhaul_transport::Arrival;
 
 use super::application::ApplicationError;
 use super::batch::Batch;
-use super::frames::Frames;
+use super::control;
+use super::frames::{Frames, emitted};
 use super::pace::{Meter, Pace, Sample};
 use super::shared::{Shared, State, guarded};
 
@@ -134,7 +135,10 @@ impl Shared {
     pub(super) fn arrive(self: &Arc<Self>, arrival: Arrival) {
         let Arrival { stream, peer: address, head } = arrival;
         let mut state = self.lock();
-        if state.stopped || state.peers.len() >= PEERS || self.prepare(&stream).is_err() {
+        if state.stopped
+            || state.peers.len() >= PEERS
+            || control::prepare(&stream, self.config.stall_timeout).is_err()
+        {
             tracing::info!(%address, "a joiner was turned away");
             return;
         }
@@ -160,13 +164,6 @@ impl Shared {
         if !started || !self.threads.spawn("live-read", move || shared.listen(link, &head, &reads)) {
             self.lose(link);
         }
-    }
-
-    /// How a control connection is used, on either side.
-    pub(super) fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(None)?;
-        stream.set_write_timeout(Some(self.config.stall_timeout))
     }
 
     /// The reader: until the connection ends, or says what it must not.
@@ -205,11 +202,8 @@ impl Shared {
             Frame::Ask => Frame::Outcome { decision: Decision::Abort },
             _ => return false,
         };
-        let mut bytes = vec![0; FRAME_MAX];
-        let len = answer.emit(tag, &mut bytes).expect("the buffer takes any frame");
-        bytes.truncate(len);
         if let Some(peer) = state.peers.get_mut(&link.0) {
-            peer.give(Job::Frame(bytes, Vec::new()));
+            peer.give(Job::Frame(emitted(tag, &answer), Vec::new()));
             peer.finish(self.clock.provider());
         }
         true

@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 
 use longhaul_core::id::Epoch;
 use longhaul_core::transfer::live::{Failure, Link, Role};
-use longhaul_core::transfer::wire::{FRAME_MAX, Frame, Refusal};
+use longhaul_core::transfer::wire::{Frame, Refusal};
 use longhaul_core::transfer::{Decision, Tag};
 
+use super::control;
 use super::ended::Ended;
 use super::fetch::Fetched;
-use super::frames::Frames;
+use super::frames::{Frames, emitted};
 use super::join::fresh_transfer;
 use super::peer::{Job, Peer};
 use super::shared::{Shared, State};
@@ -53,7 +54,7 @@ impl Shared {
 
     /// Why the joiner does not serve, in its words; `None`: it does.
     fn offer(&self, target: &str, port: u16, tag: Tag, timeout: Duration) -> io::Result<Option<Refusal>> {
-        let stream = self.connect(target)?;
+        let stream = control::connect(target, self.config.stall_timeout)?;
         let offer = Frame::Offer { member: self.config.member, port };
         (&stream).write_all(&emitted(tag, &offer))?;
         let mut frames = Frames::new(&stream);
@@ -141,11 +142,4 @@ fn refusal(error: &Error) -> Refusal {
 fn is_early(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
-}
-
-fn emitted(tag: Tag, frame: &Frame<'_>) -> Vec<u8> {
-    let mut bytes = vec![0; FRAME_MAX];
-    let len = frame.emit(tag, &mut bytes).expect("the buffer takes any frame");
-    bytes.truncate(len);
-    bytes
 }

@@ -31,7 +31,7 @@ impl Shared {
             Command::ReadPending { link } => state.job(link, Job::ReadPending),
             Command::DropCapture { snapshot } => {
                 if let Some(captured) = state.drop_capture(snapshot) {
-                    self.release(captured.snapshot);
+                    self.threads.release(captured.snapshot);
                 }
             }
             Command::TrimLog { before } => quickly(|| self.application.trim(before)),
@@ -79,12 +79,6 @@ impl Shared {
                 machine.handle_capture_failed(now);
             }
         }
-    }
-
-    /// That may take as long as the capture is large, and nobody waits for it: least of all who is held by a latch.
-    fn release(&self, snapshot: Arc<dyn Snapshot>) {
-        // Without a thread to spare it is released here and now.
-        self.threads.spawn("live-release", move || drop(snapshot));
     }
 
     pub(super) fn tell(&self, event: MachineEvent) {

@@ -228,7 +228,8 @@ impl Stager {
     }
 }
 
-fn is_of_sink(error: &Error) -> bool {
+/// Whether this side's sink has failed.
+pub(crate) fn is_of_sink(error: &Error) -> bool {
     let sink = matches!(error.kind(), ErrorKind::Destination | ErrorKind::NoSpace | ErrorKind::Usage);
     sink && error.side() != Some(Side::Provider)
 }

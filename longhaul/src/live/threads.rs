@@ -22,6 +22,12 @@ impl Threads {
         true
     }
 
+    /// Drops what may take as long as it is large, and what nobody waits for: least of all who is held by a latch.
+    pub(crate) fn release(&self, what: impl Send + 'static) {
+        // Without a thread to spare it is dropped here and now.
+        self.spawn("release", move || drop(what));
+    }
+
     /// Waits until all have ended; but for the caller's own, if it is one of them.
     pub(crate) fn join(&self) {
         loop {

@@ -8,7 +8,6 @@ use longhaul_core::transfer::Tag;
 
 use super::application::Application;
 use super::shared::Shared;
-use crate::live::Snapshot;
 use crate::live::shared::guarded;
 
 /// The pause before a word that could not be said is said again.
@@ -22,8 +21,6 @@ pub(super) enum Call {
     Reoffer,
     /// The member is operational.
     Serve,
-    /// A capture is released: that may take as long as it is large.
-    Release(Arc<dyn Snapshot>),
 }
 
 /// Ends when nobody can call any more.
@@ -34,7 +31,6 @@ pub(super) fn run(shared: &Weak<Shared>, application: &Arc<dyn Application>, cal
                 Call::Say(tag, word) => say(shared, application, tag, &word),
                 Call::Reoffer => application.reoffer(),
                 Call::Serve => application.serve(),
-                Call::Release(snapshot) => drop(snapshot),
             }
             Ok(())
         });

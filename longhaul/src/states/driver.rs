@@ -1,16 +1,9 @@
 //! The thread that keeps the deadlines, and looks after what has no place at the machines.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::shared::{Shared, State};
-
-/// How often joiners are looked at, while there are any.
-pub(super) const TICK: Duration = Duration::from_millis(250);
-/// A deadline that stays where it is, although it has passed, must not keep the thread busy.
-pub(super) const SHORTEST: Duration = Duration::from_millis(1);
-/// A look at nothing.
-pub(super) const IDLE: Duration = Duration::from_hours(1);
+use crate::live::driver::TICK;
 
 impl Shared {
     pub(super) fn keep_deadlines(self: &Arc<Self>) {

@@ -1,7 +1,7 @@
 //! A joiner's connections to members: dialled with the first frame for one, dialled again with the first after it was lost.
 
 use std::io::{self, BufReader, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,16 +11,15 @@ use longhaul_core::id::MemberId;
 use longhaul_core::integrity::crc32c;
 use longhaul_core::transfer::Tag;
 use longhaul_core::transfer::live::Take;
-use longhaul_core::transfer::wire::{FRAME_MAX, Frame, Payload};
+use longhaul_core::transfer::wire::{Frame, Payload};
 
 use super::join::Joining;
 use super::shared::{Shared, State};
 use super::stage::Item;
 use crate::live::batch::changes;
-use crate::live::frames::Frames;
+use crate::live::control;
+use crate::live::frames::{Frames, emitted};
 
-/// A member that does not answer a dial for so long is not there.
-const DIAL: Duration = Duration::from_secs(10);
 /// The pause before a member that was not there is dialled again, and the longest one.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -104,7 +103,7 @@ impl Shared {
         if failures > 0 {
             self.pause(to, (PAUSE.0 * 2_u32.saturating_pow(failures.min(8))).min(PAUSE.1));
         }
-        match self.connect(address) {
+        match control::connect(address, self.config.stall_timeout) {
             Ok(stream) => {
                 let stream = Arc::new(stream);
                 if self.connected(to, &stream, todo)
@@ -144,17 +143,6 @@ impl Shared {
         }
     }
 
-    fn connect(&self, target: &str) -> io::Result<TcpStream> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in target.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, DIAL.min(self.config.stall_timeout)) {
-                Ok(stream) => return self.prepare(&stream).map(|()| stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
     /// The connection stands: its writer says first who this is. `false` if it is of no use any more.
     fn connected(
         self: &Arc<Self>,
@@ -168,10 +156,7 @@ impl Shared {
         if state.stopped {
             return false;
         }
-        let mut hello = vec![0; FRAME_MAX];
-        let frame = Frame::Hello { from: self.config.member, to: to.0 };
-        let len = frame.emit(tag, &mut hello).expect("the buffer takes any frame");
-        hello.truncate(len);
+        let hello = emitted(tag, &Frame::Hello { from: self.config.member, to: to.0 });
         let writes = Arc::clone(stream);
         if !self.threads.spawn("states-tell", move || tell(&writes, hello, &todo)) {
             return false;

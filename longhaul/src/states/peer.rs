@@ -13,13 +13,14 @@ use longhaul_core::id::{MemberId, TransferId};
 use longhaul_core::integrity::crc32c;
 use longhaul_core::time::Instant;
 use longhaul_core::transfer::fetch::Transmit;
-use longhaul_core::transfer::wire::{FRAME_MAX, Frame, Kind, PAYLOAD_MAX, Payload, Refusal};
+use longhaul_core::transfer::wire::{Frame, Kind, PAYLOAD_MAX, Payload, Refusal};
 use longhaul_core::transfer::{LogPoint, Tag};
 use longhaul_transport::Arrival;
 
 use super::shared::{Shared, State, Unsaid};
 use crate::live::batch::Batch;
-use crate::live::frames::Frames;
+use crate::live::control;
+use crate::live::frames::{Frames, emitted};
 use crate::live::shared::guarded;
 
 /// Connections at once: beyond them they are closed as they come.
@@ -121,7 +122,10 @@ impl Shared {
     pub(super) fn arrive(self: &Arc<Self>, arrival: Arrival) {
         let Arrival { stream, peer: address, head } = arrival;
         let mut state = self.lock();
-        if state.stopped || state.peers.len() >= PEERS || self.prepare(&stream).is_err() {
+        if state.stopped
+            || state.peers.len() >= PEERS
+            || control::prepare(&stream, self.config.stall_timeout).is_err()
+        {
             tracing::info!(%address, "a joiner was turned away");
             return;
         }
@@ -144,13 +148,6 @@ impl Shared {
         if !started || !self.threads.spawn("states-read", move || shared.listen(number, &head, &reads)) {
             self.lose(number);
         }
-    }
-
-    /// How a connection between members is used, on either side.
-    pub(super) fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(None)?;
-        stream.set_write_timeout(Some(self.config.stall_timeout))
     }
 
     /// The reader: until the connection ends, or says what it must not.
@@ -185,10 +182,7 @@ impl Shared {
         } else if matches!(frame, Frame::Fetch { .. } | Frame::AskRoot { .. }) {
             let why = Refusal::NotOperational;
             let refused = Frame::Refused { why, retry_after_ms: RETRY_AFTER_MS };
-            let mut bytes = vec![0; FRAME_MAX];
-            let len = refused.emit(tag, &mut bytes).expect("the buffer takes any frame");
-            bytes.truncate(len);
-            peer.give(Job::Frame(bytes, Vec::new()));
+            peer.give(Job::Frame(emitted(tag, &refused), Vec::new()));
         }
         self.drive(&mut state);
         true

@@ -38,7 +38,7 @@ impl Shared {
             }
             Command::DropCapture { capture } => {
                 if let Some(captured) = state.captures.remove(&capture) {
-                    state.call(Call::Release(captured));
+                    self.threads.release(captured);
                 }
             }
             Command::ReadLog { transfer, from, end, max_bytes } => {

@@ -221,10 +221,10 @@ impl Shared {
         let next = [
             provider.map(|deadline| deadline.since(now)),
             joiner.map(|deadline| deadline.since(now)),
-            (!state.peers.is_empty()).then_some(super::driver::TICK),
+            (!state.peers.is_empty()).then_some(crate::live::driver::TICK),
         ];
-        let next = next.into_iter().flatten().min().unwrap_or(super::driver::IDLE);
-        now.since(Instant::ZERO) + next.max(super::driver::SHORTEST)
+        let next = next.into_iter().flatten().min().unwrap_or(crate::live::driver::IDLE);
+        now.since(Instant::ZERO) + next.max(crate::live::driver::SHORTEST)
     }
 
     /// Waits for the driver's next deadline, or until somebody wakes it.

@@ -7,17 +7,17 @@ use std::time::Duration;
 use longhaul_core::digest::Entry;
 use longhaul_core::id::{MemberId, SnapshotId, TransferId};
 use longhaul_core::integrity::Integrity;
-use longhaul_core::reason::Side;
 use longhaul_core::transfer::{LogPoint, Role};
 
 use super::event::Event;
 use super::fetch::Given;
 use super::join::Joining;
 use super::shared::{ProviderMachine, Shared};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::fetch::Fetch;
 use crate::live::batch::changes;
 use crate::live::shared::guarded;
+use crate::live::stage::is_of_sink;
 use crate::live::work::Task;
 use crate::live::{ApplicationError, LogRecord};
 use crate::summary::Summary;
@@ -209,9 +209,4 @@ impl Stager {
         shared.drive(&mut state);
         Ok(())
     }
-}
-
-fn is_of_sink(error: &Error) -> bool {
-    let sink = matches!(error.kind(), ErrorKind::Destination | ErrorKind::NoSpace | ErrorKind::Usage);
-    sink && error.side() != Some(Side::Provider)
 }

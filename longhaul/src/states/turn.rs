@@ -150,7 +150,7 @@ impl Request {
             if left.is_zero() {
                 return Err(Error::new(ErrorKind::Stalled, "the request was not admitted in time"));
             }
-            state = shared.wait_for_admission(state, left.min(super::driver::IDLE));
+            state = shared.wait_for_admission(state, left.min(crate::live::driver::IDLE));
         }
     }
 }
