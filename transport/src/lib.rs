@@ -126,6 +126,6 @@ fn dial(
     }
     let (queue, messages) = queue();
     let setup =
-        Setup { options, pool, control, lanes: Lanes::Dial(peer), init: None, queue, messages, engine };
+        Setup { options, pool, control, lanes: Lanes::Dial(peer), called: None, queue, messages, engine };
     driver::run(part, connection, setup)
 }

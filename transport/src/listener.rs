@@ -27,7 +27,7 @@ use longhaul_state::{Sink, Source};
 use socket2::SockRef;
 
 use crate::channel;
-use crate::driver::{self, Admission, Lanes, Message, Part, Queue, Setup, Ticket, queue};
+use crate::driver::{self, Admission, Called, Lanes, Message, Part, Queue, Setup, Spare, Ticket, queue};
 use crate::engine::Engine;
 use crate::stream::Connection;
 use first::First;
@@ -76,6 +76,7 @@ struct Door {
     transfers: OnceLock<TakeTransfer>,
     state: Mutex<DoorState>,
     changed: Condvar,
+    spare: Arc<Spare>,
 }
 
 #[derive(Default)]
@@ -163,8 +164,14 @@ impl Listener {
         let listener = TcpListener::bind(address)?;
         SockRef::from(&listener).listen(BACKLOG)?;
         let address = listener.local_addr()?;
-        let (transfers, state, changed) = (OnceLock::new(), Mutex::default(), Condvar::new());
-        let door = Arc::new(Door { engine, address, transfers, state, changed });
+        let door = Arc::new(Door {
+            engine,
+            address,
+            transfers: OnceLock::new(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            spare: Arc::default(),
+        });
         let (waker, callers) = mpsc::channel();
         let thread = {
             let (door, sender) = (Arc::clone(&door), waker.clone());
@@ -501,12 +508,13 @@ impl Caller {
         let token = self.registration.token;
         let _resumable = Resumable::new(&self.registration.door, self.init.transfer, &self.queue);
         let connection = Connection::tcp(self.stream).map_err(|error| internal(error.to_string()))?;
+        let called = Called { init: self.init, spare: Arc::clone(&self.registration.door.spare) };
         let setup = Setup {
             options,
             pool,
             control,
             lanes: Lanes::Attach(Admission { token, _registration: Box::new(self.registration) }),
-            init: Some(self.init),
+            called: Some(called),
             queue: self.queue,
             messages: self.messages,
             engine: &self.engine,

@@ -33,6 +33,20 @@ impl Connection {
         (&*self.0).write_all(words)
     }
 
+    /// Writes of a few words what the connection takes without waiting. How many bytes; an error is the writer's to
+    /// find.
+    #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+    pub(crate) fn say_now(&self, words: &[u8]) -> usize {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        socket2::SockRef::from(&*self.0).send_with_flags(words, flags).unwrap_or(0)
+    }
+
+    /// Not every system has writes that don't wait: the writer writes.
+    #[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
+    pub(crate) fn say_now(&self, _words: &[u8]) -> usize {
+        0
+    }
+
     /// Says "nothing more comes"; the peer can still send.
     pub(crate) fn finish(&self) {
         // A connection that is gone already is as finished as can be.

@@ -19,7 +19,7 @@ pub mod capability {
 }
 
 /// Who this side is and what it wants.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// What this side does.
     pub roles: Roles,

@@ -111,7 +111,7 @@ use self::life::{GivingState, Life, LifeInput, TakingState};
 use self::redial::Redial;
 use self::reports::Reports;
 use self::taking::{Demands, Taking};
-use crate::id::{ClusterId, Epoch, Lane, MemberId};
+use crate::id::{ClusterId, Epoch, Lane, MemberId, Token};
 use crate::reason::{Phase, Reason, Side};
 use crate::time::Instant;
 #[cfg(doc)]
@@ -232,13 +232,36 @@ impl<const LANES: usize, const WINDOW: usize> Session<LANES, WINDOW> {
     /// # Panics
     /// As [`Session::dial`].
     pub fn accept(config: Config, init: &Init, now: Instant) -> Result<Self, SessionError> {
-        let config = Config { transfer: init.transfer, epoch: init.epoch, ..config };
-        let mut session = Self::new(config, false, now);
-        session.greet(init.versions, init.cluster, init.member, init.roles, init.capabilities)?;
-        session.pending.welcome = true;
-        session.open(now);
-        session.check();
+        let mut session = Self::listen(config, now);
+        session.admit(init, config.token, now)?;
         Ok(session)
+    }
+
+    /// A session for whoever calls next: made ahead, so that the caller need not wait for that. It takes nothing
+    /// and is asked nothing before [`Session::admit`].
+    ///
+    /// # Panics
+    /// As [`Session::dial`].
+    #[must_use]
+    pub fn listen(config: Config, now: Instant) -> Self {
+        Self::new(config, false, now)
+    }
+
+    /// The caller has come and said `init`; the lanes that it dials bring `token`.
+    ///
+    /// # Errors
+    /// If the two can't talk; the error should be sent with [`refusal`], and there will be no session.
+    ///
+    /// # Panics
+    /// If this session has a peer already, or dials.
+    pub fn admit(&mut self, init: &Init, token: Token, now: Instant) -> Result<(), SessionError> {
+        assert!(!self.dialler && self.peer.is_none(), "a session that listens has one caller");
+        (self.config.transfer, self.config.epoch, self.config.token) = (init.transfer, init.epoch, token);
+        self.greet(init.versions, init.cluster, init.member, init.roles, init.capabilities)?;
+        self.pending.welcome = true;
+        self.open(now);
+        self.check();
+        Ok(())
     }
 
     fn new(config: Config, dialler: bool, now: Instant) -> Self {

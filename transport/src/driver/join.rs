@@ -156,7 +156,8 @@ pub(crate) struct Join {
     batch: Vec<SinkOp>,
     summed: Option<(u64, u64, Root)>,
     caveat: Option<&'static str>,
-    disk_activity: u64,
+    /// The disks' activity when it was asked last since the call that is waited for began.
+    disk_activity: Option<u64>,
     checkpoints: Checkpoints,
     waiting: VecDeque<Waiting>,
     /// The sink keeps a journal.
@@ -167,8 +168,8 @@ pub(crate) struct Join {
 
 impl Join {
     /// Starts the helpers.
-    pub(crate) fn start(mut sink: Box<dyn Sink>, holds: bool, options: &Options, helpers: &Helpers) -> Self {
-        let resumes = sink.resuming().is_some();
+    pub(crate) fn start(mut sink: Box<dyn Sink>, options: &Options, helpers: &Helpers) -> Self {
+        let (resumes, holds) = sink.resuming().map_or((false, false), |sink| (true, sink.holds()));
         Self {
             lander: Lander::start(sink, holds, helpers),
             disks: (0..LANES).map(|_| None).collect(),
@@ -184,7 +185,7 @@ impl Join {
             batch: Vec::new(),
             summed: None,
             caveat: None,
-            disk_activity: activity().unwrap_or(0),
+            disk_activity: None,
             checkpoints: Checkpoints::default(),
             waiting: VecDeque::new(),
             resumes,
@@ -406,7 +407,7 @@ impl Join {
             Command::TellKept { id, offset } => self.tell_kept(id, offset, io)?,
             Command::SumUp { .. } => self.batch.push(SinkOp::SumUp),
             Command::MakeDurable => {
-                self.disk_activity = activity().unwrap_or(0);
+                self.disk_activity = None;
                 self.at_disk = true;
                 self.batch.push(SinkOp::Sync);
             }
@@ -640,7 +641,8 @@ impl Join {
         }
     }
 
-    /// Whether the disk has moved since this was asked last, while we wait for it: a sync may take long.
+    /// Whether the disk has moved since this was asked last, while we wait for it: a sync may take long. Asked for the
+    /// first time, a call that has not returned is taken to be at work.
     pub(super) fn disk_progress(&mut self) -> u64 {
         let writes = self.open.values().any(|open| !open.writes.is_empty());
         if !self.at_disk && !writes && self.waiting.is_empty() {
@@ -648,8 +650,8 @@ impl Join {
         }
         match activity() {
             Some(now) => {
-                let before = std::mem::replace(&mut self.disk_activity, now);
-                u64::from(now != before)
+                let before = self.disk_activity.replace(now);
+                u64::from(before != Some(now))
             }
             // Where the system does not tell, a call that has not returned is taken to be at work.
             None => 1,

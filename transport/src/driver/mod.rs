@@ -5,6 +5,7 @@
 //! touches no socket, no file and no user code: an [`Engine`] does, and threads of its own.
 
 mod bucket;
+mod build;
 mod ending;
 mod join;
 mod message;
@@ -26,6 +27,7 @@ use longhaul_state::pool::{Buffer, Pool};
 use longhaul_state::transfer::{Control, Event, Options, Stage, Summary, TransferError};
 use longhaul_state::{Sink, Source};
 
+pub(crate) use build::Spare;
 pub(crate) use join::Join;
 pub use join::WriteOp;
 pub(crate) use message::{Admission, Message, Queue, Ticket, queue};
@@ -79,10 +81,10 @@ impl Part {
         }
     }
 
-    fn start(self, holds: bool, options: &Options, helpers: &Helpers, engine: &dyn Engine) -> Role {
+    fn start(self, options: &Options, helpers: &Helpers, engine: &dyn Engine) -> Role {
         match self {
             Self::Provide(source) => Role::Provide(Provide::start(source, helpers, engine)),
-            Self::Join(sink) => Role::Join(Join::start(sink, holds, options, helpers)),
+            Self::Join(sink) => Role::Join(Join::start(sink, options, helpers)),
         }
     }
 }
@@ -95,14 +97,20 @@ pub(crate) enum Lanes {
     Attach(Admission),
 }
 
+/// What a peer that dialled said first, and where its session's machine comes from.
+pub(crate) struct Called {
+    pub(crate) init: Init,
+    pub(crate) spare: Arc<Spare>,
+}
+
 /// What a driver needs beside its role.
 pub(crate) struct Setup<'a> {
     pub(crate) options: &'a Options,
     pub(crate) pool: &'a Pool,
     pub(crate) control: &'a Arc<Control>,
     pub(crate) lanes: Lanes,
-    /// What the peer said, if it dialled.
-    pub(crate) init: Option<Init>,
+    /// The caller, unless this side dialled.
+    pub(crate) called: Option<Called>,
     pub(crate) queue: Queue,
     pub(crate) messages: Receiver<Message>,
     /// What moves the bytes.
@@ -584,6 +592,10 @@ impl Driver<'_> {
                 if let (Some(payload), Role::Provide(provide)) = (transmit.payload, &mut self.role) {
                     end.building.payload(provide.payload(lane, &payload));
                 }
+            }
+            let said = end.say_little();
+            if said > 0 {
+                self.machine.handle_sent(said, now);
             }
             let bytes = end.building.len();
             if end.flush() {

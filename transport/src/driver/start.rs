@@ -8,21 +8,19 @@ use longhaul_core::integrity::Integrity;
 use longhaul_core::reason::{Phase, Side};
 use longhaul_core::session::{self, SessionError, capability};
 use longhaul_core::time::Instant;
-use longhaul_core::wire::{ChunkLen, FRAME_MAX, Init, Roles};
+use longhaul_core::wire::{ChunkLen, FRAME_MAX, Roles};
 use longhaul_state::pool::Pool;
 use longhaul_state::transfer::{Summary, TransferError};
 
 use super::bucket::Bucket;
-use super::{Driver, LANES, Lanes, Machine, Message, Part, Setup};
+use super::build::Building;
+use super::{Called, Driver, LANES, Lanes, Message, Part, Setup};
 use crate::engine::Helpers;
 use crate::lane::{LaneEnd, Port};
 use crate::pipe::Pipes;
 use crate::stream::Connection;
 use crate::threads::Threads;
 
-/// Stack enough to build a machine on.
-const BUILDING: usize = 1536 << 10;
-const _: () = assert!(4 * size_of::<Machine>() < BUILDING);
 /// Buffers for lanes that carry control: each idle reader holds one, lane 0 may have some on the way.
 const RESERVED: usize = LANES + 3;
 /// Longer than any control frame.
@@ -33,14 +31,29 @@ const SMALL_CHUNK: ChunkLen = ChunkLen::new(session::SMALL_BYTES as u32).expect(
 
 /// Runs a session over `connection`, its lane 0, to its end.
 pub(crate) fn run(
-    mut part: Part,
+    part: Part,
     connection: Connection,
-    setup: Setup<'_>,
+    mut setup: Setup<'_>,
 ) -> Result<Summary, TransferError> {
-    let options = setup.options;
-    crate::priority::take(options.priority);
-    let (side, holds) = (part.side(), part.holds());
-    let config = session::Config {
+    crate::priority::take(setup.options.priority);
+    let mut part = part;
+    let config = config(&mut part, &setup);
+    let Some(Called { init, spare }) = setup.called.take() else {
+        return start(part, connection, setup, Building::dial(config));
+    };
+    let mut machine = spare.take(&config);
+    if let Err(error) = machine.admit(&init, config.token, Instant::ZERO) {
+        refuse(&error, part.side(), &connection);
+        return Err(TransferError::session(error, part.side(), Phase::Init));
+    }
+    let end = start(part, connection, setup, Building::Done(machine));
+    spare.refill(&config);
+    end
+}
+
+fn config(part: &mut Part, setup: &Setup<'_>) -> session::Config {
+    let (side, options) = (part.side(), setup.options);
+    session::Config {
         roles: match side {
             Side::Provider => Roles::PROVIDER,
             Side::Joiner => Roles::JOINER,
@@ -54,21 +67,24 @@ pub(crate) fn run(
         capabilities: if options.redial { capability::ALL } else { capability::ALL & !capability::RESUME },
         integrity: options.integrity,
         lanes: options.lanes.clamp(1, (LANES - 1) as u16).min(setup.pool.lanes()),
-        fresh: !holds,
+        fresh: !part.holds(),
         chunk: setup.pool.chunk(),
         read_depth: 3,
         max_retries: options.max_retries.min(14),
         stall_timeout: options.stall_timeout,
         handshake_timeout: options.handshake_timeout,
         seed: seed(),
-    };
-    let machine = match built(&config, setup.init.as_ref()) {
-        Ok(machine) => machine,
-        Err(error) => {
-            refuse(&error, side, &connection);
-            return Err(TransferError::session(error, side, Phase::Init));
-        }
-    };
+    }
+}
+
+/// Starts the first lane and the helpers while the machine is built, and drives the session.
+fn start(
+    part: Part,
+    connection: Connection,
+    setup: Setup<'_>,
+    machine: Building,
+) -> Result<Summary, TransferError> {
+    let (options, side) = (setup.options, part.side());
     // A provider receives control frames alone; a joiner a small state's payload too.
     let reserved = match side {
         Side::Provider => CONTROL_CHUNK,
@@ -96,9 +112,9 @@ pub(crate) fn run(
     );
     let mut lanes: Vec<Option<LaneEnd>> = (0..LANES).map(|_| None).collect();
     lanes[0] = Some(control_lane);
-    let role = part.start(holds, options, &helpers, &**setup.engine);
+    let role = part.start(options, &helpers, &**setup.engine);
     let driver = Driver {
-        machine,
+        machine: machine.finish(),
         side,
         role,
         lanes,
@@ -116,27 +132,6 @@ pub(crate) fn run(
         bucket: Bucket::default(),
     };
     driver.drive()
-}
-
-/// The machine of a session. It is built on the stack before it comes to lie where it stays, two or three times its
-/// size: on the stack of a thread that goes, or that of every session would keep these pages.
-fn built(config: &session::Config, init: Option<&Init>) -> Result<Box<Machine>, SessionError> {
-    std::thread::scope(|scope| {
-        // Of another size than those of other threads: the system gives it again to the next machine, not to them.
-        let thread = std::thread::Builder::new().name("longhaul-build".into()).stack_size(BUILDING);
-        let thread = thread.spawn_scoped(scope, || build(config, init));
-        // Without a thread to spare it costs what it costs.
-        thread.ok().and_then(|thread| thread.join().ok()).unwrap_or_else(|| build(config, init))
-    })
-}
-
-/// Never part of a caller, whose stack would have the room for it.
-#[inline(never)]
-fn build(config: &session::Config, init: Option<&Init>) -> Result<Box<Machine>, SessionError> {
-    match init {
-        None => Ok(Box::new(Machine::dial(*config, Instant::ZERO))),
-        Some(init) => Machine::accept(*config, init, Instant::ZERO).map(Box::new),
-    }
 }
 
 /// Spreads the re-dials of sessions that lost one peer at once.

@@ -42,6 +42,24 @@ impl Burst {
         self.piped.take()
     }
 
+    /// All of it, if it is control alone.
+    pub(crate) fn words(&self) -> Option<&[u8]> {
+        match &self.segments[..] {
+            [Segment::Control(range)] if self.piped.is_none() => Some(&self.control[range.clone()]),
+            _ => None,
+        }
+    }
+
+    /// So many bytes of its words were sent.
+    pub(super) fn said(&mut self, bytes: usize) {
+        if bytes == self.len {
+            self.clear();
+        } else if let Some(Segment::Control(range)) = self.segments.first_mut() {
+            range.start += bytes;
+            self.len -= bytes;
+        }
+    }
+
     /// Whether it is to be sent before there is more of it.
     pub(crate) const fn is_full(&self) -> bool {
         self.len >= BYTES || self.piped.is_some()
@@ -94,5 +112,26 @@ impl Burst {
         }
         self.len += bytes.len();
         self.segments.push(Segment::Payload(bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_of_words_is_not_sent_again() {
+        let mut burst = Burst::default();
+        burst.control(b"a few ");
+        burst.control(b"words");
+        burst.said(0);
+        assert_eq!(burst.words(), Some(&b"a few words"[..]));
+        burst.said(2);
+        burst.control(b", and more");
+        assert_eq!(burst.pieces().collect::<Vec<_>>(), [b"few words, and more"]);
+        assert_eq!(burst.len(), 19);
+        burst.said(19);
+        assert!(burst.is_empty());
+        assert_eq!(burst.pieces().count(), 0);
     }
 }

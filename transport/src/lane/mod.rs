@@ -22,6 +22,8 @@ use crate::engine::{Engine, Helpers, LaneSetup};
 use crate::pipe::Pipes;
 use crate::stream::{Connection, TELL_EVERY};
 
+/// Words that are said by the driver itself, if the connection takes them: control, or a small state.
+const LITTLE: usize = 4 << 10;
 /// Bursts that a writer may have before the driver waits for it.
 const BURSTS: usize = 3;
 
@@ -170,6 +172,18 @@ impl LaneEnd {
     /// Whether the writer takes another burst now.
     pub(crate) fn has_room(&self) -> bool {
         self.under_way < BURSTS && !self.building.is_full()
+    }
+
+    /// Says a few words of control at once if nothing is under way: to wake the writer for them would take longer. How
+    /// many bytes were said; the writer has the rest.
+    pub(crate) fn say_little(&mut self) -> u64 {
+        if self.port.lane != Lane::CONTROL || self.under_way > 0 || self.writer.is_none() {
+            return 0;
+        }
+        let Some(words) = self.building.words().filter(|words| words.len() <= LITTLE) else { return 0 };
+        let said = self.connection.say_now(words);
+        self.building.said(said);
+        said as u64
     }
 
     /// Hands what was built to the writer, if it has room; `true` if it did.
