@@ -1,4 +1,8 @@
 //! Payloads that nobody sees: between sockets and files by way of pipes.
+//!
+//! Not by sendfile(2): a header is sent only for bytes that are there already, which those in a pipe are, whatever becomes
+//! of their file. It would be 4 to 7 % quicker from the page cache, and 7 % slower from a disk, which the pipes' thread reads
+//! while the socket takes what came before.
 
 use std::io;
 use std::net::TcpStream;
