@@ -13,12 +13,14 @@
 //! | [`kills`] | the command keeps its promises, killed or failed at any call of the system |
 //! | `crash` | and where the power goes at any write of the file system below it (Linux) |
 //! | `disk` | and where that file system's disk fails; the rig's own disk (Linux) |
+//! | [`carrier`] | by what it moves bytes, some of which it never sees |
 //! | [`transport`] | which transport the command of a rig moves by |
 //! | [`hostile`] | a transport withstands peers that lie, cut off, and speak something else |
 #![forbid(unsafe_code)]
 
 pub mod between;
 pub mod broken;
+pub mod carrier;
 pub mod catalogue;
 pub mod command;
 pub mod conformance;

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use longhaul_tests::broken;
+use longhaul_tests::carrier::Carrier;
 use longhaul_tests::catalogue::{self, Catalogue, Results};
 use longhaul_tests::command;
 #[cfg(target_os = "linux")]
@@ -35,7 +36,6 @@ use longhaul_tests::restarts::{self, Restarted};
 use longhaul_tests::scenario::Scenario;
 use longhaul_tests::sim::{Case, minimise, soak};
 use longhaul_tests::strangers;
-use longhaul_tests::transport::Transport;
 
 #[derive(Parser)]
 #[command(about = "Runs whole members in a simulated world, and tells what is proved")]
@@ -117,9 +117,9 @@ enum Command {
         /// What the points are drawn by
         #[arg(long, default_value_t = 0)]
         seed: u64,
-        /// By this transport alone
+        /// By this transport alone, or by what it splices
         #[arg(long)]
-        transport: Option<Transport>,
+        transport: Option<Carrier>,
         /// Every point, however long it takes
         #[arg(long)]
         all: bool,
@@ -208,9 +208,9 @@ struct Crash {
     /// In this mode alone
     #[arg(long)]
     mode: Option<crash::Mode>,
-    /// By this transport alone; by both else, in turn
+    /// By this transport alone, or by what it splices; by all else, in turn
     #[arg(long)]
-    transport: Option<Transport>,
+    transport: Option<Carrier>,
     /// No more than so many states of each file system
     #[arg(long, default_value_t = u64::MAX)]
     states: u64,
@@ -243,9 +243,9 @@ fn carry_out(command: Command) -> Result<(), String> {
         Command::Crash(arguments) => try_crashes(&arguments),
         #[cfg(target_os = "linux")]
         Command::CrashVisit(visitor) => visitor.run(),
-        Command::Kills { seconds, seed, transport, all } => {
+        Command::Kills { seconds, seed, transport: carrier, all } => {
             let time = if all { Duration::MAX } else { Duration::from_secs(seconds) };
-            kill(kills::Plan { side: None, transport, seed, time, cases: usize::MAX })
+            kill(kills::Plan { side: None, carrier, seed, time, cases: usize::MAX })
         }
         Command::Strangers { strangers, seconds, bytes, least, dir } => {
             let time = Duration::from_secs(seconds);
@@ -495,7 +495,7 @@ fn try_crashes(arguments: &Crash) -> Result<(), String> {
     let plan = crash::Plan {
         file_systems: arguments.fs.map_or(disk::FileSystem::ALL.to_vec(), |one| vec![one]),
         modes: arguments.mode.map_or(crash::Mode::ALL.to_vec(), |one| vec![one]),
-        transports: arguments.transport.map_or(Transport::ALL.to_vec(), |one| vec![one]),
+        carriers: arguments.transport.map_or(Carrier::ALL.to_vec(), |one| vec![one]),
         time: Duration::from_secs(seconds),
         states,
         prefixes,

@@ -23,9 +23,9 @@ use tempfile::TempDir;
 use super::recording::{Mode, Stage};
 use super::states::Left;
 use super::trial::{Resumed, Shown, Told, Trial, Visit};
+use crate::carrier::Carrier;
 use crate::disk::log::{Log, Promise};
 use crate::disk::{Access, Device, FileSystem};
-use crate::transport::Transport;
 
 /// A visitor that says nothing for longer hangs: the command that it runs again has a minute.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 pub struct Visitor {
     file_system: FileSystem,
     mode: Mode,
-    transport: Transport,
+    carrier: Carrier,
     /// The command that is tried.
     longhaul: PathBuf,
     /// Where the case is kept.
@@ -52,7 +52,7 @@ impl Visitor {
     fn command(&self, rig: &Path) -> Command {
         let mut command = Command::new(rig);
         command.arg("crash-visit");
-        command.args([self.file_system.to_string(), self.mode.to_string(), self.transport.to_string()]);
+        command.args([self.file_system.to_string(), self.mode.to_string(), self.carrier.to_string()]);
         command.arg(&self.longhaul).arg(&self.case).arg(&self.address).arg(&self.device).arg(&self.place);
         command
     }
@@ -67,8 +67,8 @@ impl Visitor {
             signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))
                 .map_err(|error| error.to_string())?;
         }
-        let Self { file_system, mode, transport, longhaul, case, address, device, place } = self;
-        let stage = Stage::again(&longhaul, &case, mode, transport, address);
+        let Self { file_system, mode, carrier, longhaul, case, address, device, place } = self;
+        let stage = Stage::again(&longhaul, &case, mode, carrier, address);
         let trial = Trial { file_system, stage, device, place };
         let mut lines = stdin().lock().lines();
         while let Some(Ok(asked)) = lines.next() {
@@ -169,7 +169,7 @@ impl Bench {
         let visitor = Visitor {
             file_system,
             mode: stage.mode,
-            transport: stage.transport,
+            carrier: stage.carrier,
             longhaul: longhaul.to_path_buf(),
             case: case.to_path_buf(),
             address: stage.address.clone(),

@@ -37,10 +37,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::carrier::Carrier;
 use crate::disk::FileSystem;
 use crate::disk::log::{Log, Promise};
 use crate::sim::Random;
-use crate::transport::Transport;
 use bench::Bench;
 pub use bench::Visitor;
 pub use recording::Mode;
@@ -75,8 +75,8 @@ pub struct Plan {
     pub file_systems: Vec<FileSystem>,
     /// In these modes.
     pub modes: Vec<Mode>,
-    /// By these transports, in turn; whose turn is first, the seed tells.
-    pub transports: Vec<Transport>,
+    /// By these carriers, in turn; whose turn is first, the seed tells.
+    pub carriers: Vec<Carrier>,
     /// For so long, all together.
     pub time: Duration,
     /// So many states of each file system.
@@ -157,8 +157,8 @@ impl fmt::Display for Tally {
 /// What a run of the rig has tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tried {
-    /// What became of the states of each file system in each mode, by a transport.
-    pub cases: Vec<(FileSystem, Mode, Transport, Tally)>,
+    /// What became of the states of each file system in each mode, by a carrier.
+    pub cases: Vec<(FileSystem, Mode, Carrier, Tally)>,
 }
 
 impl Tried {
@@ -172,9 +172,9 @@ impl Tried {
 impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; ", self.all())?;
-        for (n, (file_system, mode, transport, tally)) in self.cases.iter().enumerate() {
+        for (n, (file_system, mode, carrier, tally)) in self.cases.iter().enumerate() {
             let comma = if n == 0 { "" } else { ", " };
-            write!(f, "{comma}{file_system} {mode} {transport} {}", tally.states)?;
+            write!(f, "{comma}{file_system} {mode} {carrier} {}", tally.states)?;
         }
         Ok(())
     }
@@ -191,18 +191,17 @@ pub fn crash(programs: &Programs, plan: &Plan, tell: &mut dyn FnMut(&str)) -> Re
     for file_system in missing {
         tell(&format!("{file_system}: skipped: there is no mkfs.{file_system}"));
     }
-    let mut cases: Vec<(FileSystem, Mode, Transport)> = Vec::new();
+    let mut cases: Vec<(FileSystem, Mode, Carrier)> = Vec::new();
     for (n, &mode) in plan.modes.iter().enumerate() {
-        // Each file system has both: in one mode this one, in the next the other.
-        let turns = plan.transports.iter().cycle().skip(n + plan.seed as usize % plan.transports.len());
-        cases
-            .extend(there.iter().zip(turns).map(|(&file_system, &transport)| (file_system, mode, transport)));
+        // Each file system has all of them: in one mode this one, in the next another.
+        let turns = plan.carriers.iter().cycle().skip(n + plan.seed as usize % plan.carriers.len());
+        cases.extend(there.iter().zip(turns).map(|(&file_system, &carrier)| (file_system, mode, carrier)));
     }
-    for (n, &(file_system, mode, transport)) in cases.iter().enumerate() {
+    for (n, &(file_system, mode, carrier)) in cases.iter().enumerate() {
         if plan.stop.load(Ordering::Relaxed) {
             return Err("stopped".into());
         }
-        let case = Case::new(programs, &plan.keep, file_system, mode, transport, plan.seed)?;
+        let case = Case::new(programs, &plan.keep, file_system, mode, carrier, plan.seed)?;
         // Who stops this may have stopped the commands, too: what is wrong then is no news.
         let unless_stopped = |wrong: &dyn Fn() -> String| {
             if plan.stop.load(Ordering::Relaxed) { "stopped".into() } else { wrong() }
@@ -228,9 +227,9 @@ pub fn crash(programs: &Programs, plan: &Plan, tell: &mut dyn FnMut(&str)) -> Re
         let rate = tally.states as f64 / begun.elapsed().as_secs_f64();
         let (events, flushes) = (log.events.len(), states.flushes());
         tell(&format!(
-            "{file_system} {mode} {transport}: {tally}; {events} events, {flushes} flushes, {rate:.0} states a second"
+            "{file_system} {mode} {carrier}: {tally}; {events} events, {flushes} flushes, {rate:.0} states a second"
         ));
-        tried.cases.push((file_system, mode, transport, tally));
+        tried.cases.push((file_system, mode, carrier, tally));
     }
     Ok(tried)
 }
@@ -242,13 +241,13 @@ pub fn crash(programs: &Programs, plan: &Plan, tell: &mut dyn FnMut(&str)) -> Re
 pub fn crash_again(programs: &Programs, kept: &Path, at: &str) -> Result<Tally, String> {
     let wrong = |error: std::io::Error| format!("{}: {error}", kept.display());
     let name = fs::read_to_string(kept.join("case")).map_err(wrong)?;
-    let [file_system, mode, transport, seed] = name.split_whitespace().collect::<Vec<_>>()[..] else {
+    let [file_system, mode, carrier, seed] = name.split_whitespace().collect::<Vec<_>>()[..] else {
         return Err("this is no case".into());
     };
     let parse = |what: &str| clap::ValueEnum::from_str(what, false);
     let file_system: FileSystem = parse(file_system)?;
     let mode = clap::ValueEnum::from_str(mode, false)?;
-    let transport = clap::ValueEnum::from_str(transport, false)?;
+    let carrier = clap::ValueEnum::from_str(carrier, false)?;
     let seed = seed.parse().map_err(|_| "the seed is no number")?;
     let point = at.split_once('.').and_then(|(cut, draw)| Some((cut.parse().ok()?, draw.parse().ok()?)));
     let (cut, draw) = point.ok_or("a state is CUT.DRAW")?;
@@ -256,7 +255,7 @@ pub fn crash_again(programs: &Programs, kept: &Path, at: &str) -> Result<Tally, 
     if cut > log.events.len() {
         return Err(format!("there are {} events only", log.events.len()));
     }
-    let stage = Stage::set(&programs.longhaul, kept, mode, transport, seed)?;
+    let stage = Stage::set(&programs.longhaul, kept, mode, carrier, seed)?;
     let mut bench = Bench::new(&programs.rig, &programs.longhaul, kept, file_system, &stage)?;
     let left = States::new(&log, seed).left(Point { cut, draw });
     let (shown, resumed) = bench.resume(left)?;
@@ -326,13 +325,13 @@ impl Case {
         keep: &Path,
         file_system: FileSystem,
         mode: Mode,
-        transport: Transport,
+        carrier: Carrier,
         seed: u64,
     ) -> Result<Self, String> {
         let place = tempfile::Builder::new().prefix("crash-").tempdir_in(keep);
         let place = place.map_err(|error| format!("{}: {error}", keep.display()))?;
         let (programs, path) = (programs.clone(), place.path().to_path_buf());
-        let stage = Stage::set(&programs.longhaul, &path, mode, transport, seed)?;
+        let stage = Stage::set(&programs.longhaul, &path, mode, carrier, seed)?;
         Ok(Self { programs, file_system, mode, seed, stage, path, place: Mutex::new(Some(place)) })
     }
 
@@ -343,7 +342,7 @@ impl Case {
 
     fn wrong(&self, error: &str) -> String {
         let Self { file_system, mode, seed, stage, .. } = self;
-        format!("{file_system}, mode {mode}, by {}, seed {seed}: {error}", stage.transport)
+        format!("{file_system}, mode {mode}, by {}, seed {seed}: {error}", stage.carrier)
     }
 
     /// Keeps the case with the log of what is wrong, and says that and how to try it again.
@@ -356,7 +355,7 @@ impl Case {
             return told;
         };
         let place = place.keep();
-        let name = format!("{} {} {} {}\n", self.file_system, self.mode, self.stage.transport, self.seed);
+        let name = format!("{} {} {} {}\n", self.file_system, self.mode, self.stage.carrier, self.seed);
         match fs::write(place.join("case"), name).and_then(|()| log.save(&place.join("log"))) {
             Ok(()) => format!("{told}\nagain: crash --again {} --at {cut}.{draw}", place.display()),
             Err(error) => format!("{told}\nit could not be kept: {error}"),

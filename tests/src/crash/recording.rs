@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
+use longhaul_core::reason::Side;
+
+use crate::carrier::Carrier;
 use crate::conformance::tree::{Tree, look};
 use crate::disk::log::{Log, Promise};
 use crate::disk::state::{self, Shape};
 use crate::disk::{Access, Device, FileSystem, claimed};
 use crate::link::Link;
 use crate::listening::Listening;
-use crate::transport::Transport;
 
 /// What all sessions are told.
 const SESSION: [&str; 3] = ["--no-redial", "--stall-timeout", "10s"];
@@ -98,7 +100,7 @@ pub(super) struct Stage {
     longhaul: PathBuf,
     pub(super) mode: Mode,
     /// By which the joiner moves bytes.
-    pub(super) transport: Transport,
+    pub(super) carrier: Carrier,
     /// Where the provider listens.
     pub(super) address: String,
     /// The provider, where it was started.
@@ -115,7 +117,7 @@ impl Stage {
         longhaul: &Path,
         place: &Path,
         mode: Mode,
-        transport: Transport,
+        carrier: Carrier,
         seed: u64,
     ) -> Result<Self, String> {
         let wrong = |error: std::io::Error| format!("{}: {error}", place.display());
@@ -129,7 +131,7 @@ impl Stage {
         if mode.replaces() && !old.exists() {
             state::make(&old, mode.shape(seed), !seed).map_err(wrong)?;
         }
-        let stage = Self::again(longhaul, place, mode, transport, provider.address.clone());
+        let stage = Self::again(longhaul, place, mode, carrier, provider.address.clone());
         Ok(Self { _provider: Some(provider), ..stage })
     }
 
@@ -138,21 +140,21 @@ impl Stage {
         longhaul: &Path,
         place: &Path,
         mode: Mode,
-        transport: Transport,
+        carrier: Carrier,
         address: String,
     ) -> Self {
         let [source, old] = states(place);
         let (longhaul, new) = (longhaul.to_path_buf(), look(&source));
         let old = mode.replaces().then(|| look(&old));
-        Self { longhaul, mode, transport, address, _provider: None, old, new }
+        Self { longhaul, mode, carrier, address, _provider: None, old, new }
     }
 
     /// The command that fetches the state.
     pub(super) fn fetch(&self, mounted: &Path, address: &str) -> Vec<OsString> {
         let mut command: Vec<OsString> = vec![self.longhaul.clone().into(), "fetch".into(), address.into()];
         command.push(destination(mounted).into());
-        let by = self.transport.arguments();
-        command.extend(["--json", "-q"].iter().chain(&SESSION).chain(&by).map(OsString::from));
+        let by = self.carrier.arguments(Side::Joiner);
+        command.extend(["--json", "-q"].into_iter().chain(SESSION).chain(by).map(OsString::from));
         if self.mode.replaces() {
             command.push("--replace".into());
         }

@@ -2,11 +2,12 @@
 //!
 //! strace does it. A first run, which is let through, tells which calls there are and how often one thread makes
 //! each; every one of them is then a case: the command is killed there, or the call fails with an errno. It is a
-//! `fetch` from a provider that is let alone, or a `push` to a joiner that is, by either transport.
+//! `fetch` from a provider that is let alone, or a `push` to a joiner that is, by either transport, seen or spliced.
 //!
 //! A ring's operations are no calls, but each batch of them is submitted by one (`io_uring_enter`), and its thread
 //! waits for completions by another (`epoll_wait`): killed there, the command has seen so many completions, and has the
-//! operations of some files under way. What an operation itself fails with is for the disk rig. After each case
+//! operations of some files under way. (Killed at each single completion of a batch is what a test of the ring's own crate is:
+//! `transport-uring/src/trials/killed.rs`.) What an operation itself fails with is for the disk rig. After each case
 //!
 //! - the destination is the old state or the whole new one, and what claims success has published;
 //! - no error is a panic, and nothing hangs;
@@ -25,8 +26,8 @@ use std::time::{Duration, Instant};
 use longhaul_core::integrity::crc32c;
 use longhaul_core::reason::Side;
 
+use crate::carrier::Carrier;
 use crate::listening::Listening;
-use crate::transport::Transport;
 
 pub use strace::is_there;
 use strace::{Injection, Traced};
@@ -41,8 +42,8 @@ const SESSION: [&str; 3] = ["--no-redial", "--stall-timeout", "5s"];
 pub struct Plan {
     /// Of this side alone.
     pub side: Option<Side>,
-    /// By this transport alone.
-    pub transport: Option<Transport>,
+    /// By this carrier alone.
+    pub carrier: Option<Carrier>,
     /// What their order is drawn by.
     pub seed: u64,
     /// For how long.
@@ -69,12 +70,12 @@ pub struct Tried {
 struct Transfer {
     side: Side,
     replace: bool,
-    transport: Transport,
+    carrier: Carrier,
 }
 
 impl fmt::Display for Transfer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {}, by {}, replace: {}", self.side, self.transport, self.replace)
+        write!(f, "the {}, by {}, replace: {}", self.side, self.carrier, self.replace)
     }
 }
 
@@ -102,7 +103,7 @@ pub fn kills(longhaul: &Path, plan: Plan) -> Result<Tried, String> {
     let mut tried = Tried { points: points.len(), ..Tried::default() };
     let start = Instant::now();
     for (n, point) in points.iter().enumerate() {
-        let errnos = strace::errnos(&point.call, point.transfer.transport);
+        let errnos = strace::errnos(&point.call, point.transfer.carrier.transport());
         let errno = errnos.get(n % errnos.len().max(1)).copied();
         for what in iter::once("KILL").chain(errno) {
             if tried.cases >= plan.cases || start.elapsed() >= plan.time {
@@ -118,14 +119,13 @@ pub fn kills(longhaul: &Path, plan: Plan) -> Result<Tried, String> {
 
 /// Those that are wanted.
 fn transfers(plan: &Plan) -> impl Iterator<Item = Transfer> {
-    let Plan { side: only, transport: by, .. } = *plan;
+    let Plan { side: only, carrier: by, .. } = *plan;
     let sides = [(Side::Joiner, false), (Side::Joiner, true), (Side::Provider, false)];
-    let all = Transport::ALL
+    let all = Carrier::ALL
         .into_iter()
-        .flat_map(move |transport| sides.map(|(side, replace)| Transfer { side, replace, transport }));
+        .flat_map(move |carrier| sides.map(|(side, replace)| Transfer { side, replace, carrier }));
     all.filter(move |transfer| {
-        only.is_none_or(|side| side == transfer.side)
-            && by.is_none_or(|transport| transport == transfer.transport)
+        only.is_none_or(|side| side == transfer.side) && by.is_none_or(|carrier| carrier == transfer.carrier)
     })
 }
 
@@ -160,16 +160,22 @@ impl Rig {
         home: &Path,
         injection: Option<&Injection<'_>>,
     ) -> Result<Traced, String> {
-        let (scratch, by) = (self.scratch.path(), transfer.transport.arguments());
+        let (scratch, carrier) = (self.scratch.path(), transfer.carrier);
         let trace = scratch.join("trace");
         if transfer.side == Side::Joiner {
             return Traced::run(&mut self.fetch(home, transfer), injection, &trace);
         }
         let mut receive = Command::new(&self.longhaul);
-        receive.arg("receive").arg(home.join("to")).arg("--once").args(SESSION).args(by);
+        receive
+            .arg("receive")
+            .arg(home.join("to"))
+            .arg("--once")
+            .args(SESSION)
+            .args(carrier.arguments(Side::Joiner));
         let mut joiner = Listening::start(&mut receive, scratch)?;
         let mut push = Command::new(&self.longhaul);
-        push.arg("push").arg(scratch.join("source")).arg(&joiner.address).arg("-q").args(SESSION).args(by);
+        push.arg("push").arg(scratch.join("source")).arg(&joiner.address).arg("-q").args(SESSION);
+        push.args(carrier.arguments(Side::Provider));
         let traced = Traced::run(&mut push, injection, &trace)?;
         // One that heard nothing of a provider waits for the next: it is killed.
         if traced.code == Some(0) {
@@ -192,7 +198,7 @@ impl Rig {
     fn fetch(&self, home: &Path, transfer: Transfer) -> Command {
         let mut command = Command::new(&self.longhaul);
         command.arg("fetch").arg(&self.provider.address).arg(home.join("to"));
-        command.arg("-q").args(SESSION).args(transfer.transport.arguments());
+        command.arg("-q").args(SESSION).args(transfer.carrier.arguments(Side::Joiner));
         if transfer.replace {
             command.arg("--replace");
         }

@@ -16,6 +16,7 @@ const CALLS: &str = "openat,openat2,close,read,pread64,write,pwrite64,writev,sen
                      mkdir,mkdirat,unlink,unlinkat,rmdir,rename,renameat,renameat2,link,linkat,symlinkat,\
                      fallocate,ftruncate,fsync,fdatasync,syncfs,fchmod,fchmodat,utimensat,flock,statx,\
                      newfstatat,fstat,fstatfs,getdents64,faccessat2,lseek,shutdown,setsockopt,\
+                     pipe2,splice,\
                      io_uring_setup,io_uring_register,io_uring_enter,epoll_create1,eventfd2,epoll_wait";
 
 /// What a call of this name may fail with in earnest. (A received message belongs to signals as well as to
@@ -29,7 +30,9 @@ pub(super) fn errnos(call: &str, transport: Transport) -> &'static [&'static str
         "read" | "pread64" | "getdents64" | "statx" | "newfstatat" | "fstat" | "fstatfs" | "lseek" => {
             &["EIO"]
         }
-        "socket" | "epoll_create1" | "eventfd2" => &["EMFILE"],
+        // The last: what it is called for takes no part in it.
+        "splice" => &["EIO", "ENOSPC", "EDQUOT", "EINVAL"],
+        "socket" | "pipe2" | "epoll_create1" | "eventfd2" => &["EMFILE"],
         "io_uring_setup" => &["EPERM", "ENOSYS", "ENOMEM", "EMFILE"],
         "io_uring_register" => &["ENOMEM", "EINVAL"],
         "io_uring_enter" => &["EINTR", "EBUSY"],
