@@ -1,10 +1,10 @@
-//! What can go amiss with an operation though nothing is wrong: it moves less than it was asked to, is interrupted, or is not
-//! waited for. Nothing is made to happen here but by tests, on a ring's own thread.
+//! What can go amiss with an operation though nothing is wrong: it moves less than it was asked to, is interrupted, is not
+//! waited for, or is the last one that its process hears of. Nothing is made to happen here but by tests, on a ring's own thread.
 
 #[cfg(not(test))]
-pub(crate) use never::{cut, error};
+pub(crate) use never::{completed, cut, error};
 #[cfg(test)]
-pub(crate) use often::{cut, error};
+pub(crate) use often::{completed, cut, error};
 
 #[cfg(not(test))]
 mod never {
@@ -17,6 +17,9 @@ mod never {
     pub(crate) const fn error() -> Option<std::io::Error> {
         None
     }
+
+    /// An operation has completed.
+    pub(crate) const fn completed() {}
 }
 
 #[cfg(test)]
@@ -35,6 +38,10 @@ pub(crate) mod often {
         pub(crate) random: Option<u64>,
         /// What they complete with then.
         pub(crate) passing: &'static [Errno],
+        /// How many more complete before the process is killed.
+        pub(crate) lives: Option<u64>,
+        /// How many have completed.
+        pub(crate) completed: u64,
         /// How many were interfered with.
         pub(crate) struck: usize,
     }
@@ -81,5 +88,13 @@ pub(crate) mod often {
             plan.struck += 1;
             Some(errno.into())
         })
+    }
+    pub(crate) fn completed() {
+        PLAN.with_borrow_mut(|plan| {
+            plan.completed += 1;
+            if plan.lives == Some(plan.completed) {
+                std::process::abort();
+            }
+        });
     }
 }

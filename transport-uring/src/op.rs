@@ -66,6 +66,7 @@ async unsafe fn submit_patiently<D: Unpin + 'static>(
             Some(error) => (Err(error), data),
             None => UnsubmittedOneshot::new(data, Completed(PhantomData), entry.clone()).submit().await,
         };
+        amiss::completed();
         match &result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && refusals > 0 => refusals -= 1,

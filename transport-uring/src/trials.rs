@@ -1,5 +1,7 @@
 //! Whole sessions, and many operations, on rings that have a hard time.
 
+mod killed;
+
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
