@@ -1,5 +1,5 @@
-//! Contents for a lane: files are read by the ring, several pieces at once; all else, and every open and close,
-//! is done by a thread that blocks.
+//! Contents for a lane: files are read by the ring, several pieces at once; all else, every open and close, and files for
+//! which the ring's thread might have to wait, is done by a thread that blocks.
 //!
 //! ```text
 //! ops ──▶ submit ──file──▶ a read on the ring ──in order──▶ finish: hashes, tells the driver
@@ -18,6 +18,7 @@ use longhaul_transport::{
     refuses,
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, fstatfs};
 
 use crate::local::{Local, buffer};
 use crate::op;
@@ -107,19 +108,25 @@ impl Submit {
         if let Some((_, file)) = self.files.iter().find(|(other, _)| Arc::ptr_eq(other, content)) {
             return Some(file.clone());
         }
-        let (answer, opened) = channel();
+        let ((answer, opened), path) = (channel(), self.helpers.data_path());
+        // All of it is done by the thread that blocks: a file system may answer none of these calls.
+        let ready = move |file: Arc<File>| {
+            if holds_the_ring(&file) {
+                return None;
+            }
+            await_reads(&file);
+            Some(Readable { direct: past_the_cache(&file, path).map(Arc::new), file })
+        };
         self.blocking(ReadOp::Open(
             Arc::clone(content),
             Box::new(move |file| {
-                answer.send(file);
+                answer.send(file.and_then(ready));
             }),
         ));
-        let path = self.helpers.data_path();
-        let file = opened.next().await?.map(|file| {
-            await_reads(&file);
+        let file = opened.next().await?;
+        if file.is_some() {
             self.local.registered.register();
-            Readable { direct: past_the_cache(&file, path).map(Arc::new), file }
-        });
+        }
         // Those of attempts that failed are not closed.
         self.files.retain(|(other, _)| Arc::strong_count(other) > 1);
         self.files.push((Arc::clone(content), file.clone()));
@@ -204,6 +211,12 @@ async fn fill(
         }
     }
     (buffer, Ok(filled))
+}
+
+/// Whether a ring that reads the file may wait for its file system where it submits, whoever else waits for the ring: in FUSE,
+/// past the page cache, until the process behind it answers.
+fn holds_the_ring(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|found| found.filesystem_type() == FUSE_SUPER_MAGIC)
 }
 
 /// Files are opened so that a FIFO in their place does not make the open wait; of a file, a ring takes it that
