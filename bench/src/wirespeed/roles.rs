@@ -1,5 +1,6 @@
 //! What child processes play: longhaul's own sides, and those that it is compared with.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::bare::relay::By;
 use crate::bare::{self, memory, relay, small};
 use crate::latency;
 use crate::side::{Measured, both, tell, tell_cost};
-use crate::way::{Way, pool};
+use crate::way::{Way, pool, pools};
 
 /// A side of one measurement, run as a child process.
 #[derive(Subcommand)]
@@ -116,7 +117,7 @@ pub(crate) fn join_path(way: &Way, address: &str, to: &Path, journal: bool) -> V
 }
 
 impl Role {
-    pub(crate) fn play(self) -> Result<(), Box<dyn std::error::Error>> {
+    pub(crate) fn play(self) -> Result<(), Box<dyn Error>> {
         match self {
             Self::BareSend { bytes, checksums, address } => memory::send(bytes, checksums, &address)?,
             Self::BareReceive { bytes, checksums } => memory::receive(bytes, checksums)?,
@@ -144,7 +145,7 @@ impl Role {
             Self::ProvideTraced { way, path } => {
                 let pool = pool(1);
                 let (engine, reads) = latency::Submitted::watch(way.engine(&pool)?);
-                let (_, summary) = serve(Arc::new(engine), &options(way), vec![source(&path)?], &pool)?;
+                let (_, summary) = serve(&[(Arc::new(engine), &pool)], &options(way), vec![source(&path)?])?;
                 tell(&json!({ "digest": summary.root.to_string(), "submitted": reads.take() }))?;
             }
             Self::JoinTraced { way, address, path } => {
@@ -164,38 +165,41 @@ fn options(way: &Way) -> Options {
     Options { member: MemberId(id), transfer: TransferId(id), data_path, integrity, ..Options::default() }
 }
 
-fn source(path: &Path) -> Result<Arc<dyn Source>, Box<dyn std::error::Error>> {
+fn source(path: &Path) -> Result<Arc<dyn Source>, Box<dyn Error>> {
     Ok(Arc::new(DirectorySource::new(path, DirectoryOptions::default())?))
 }
 
-fn sink(path: &Path, journal: bool) -> Result<DirectorySink, Box<dyn std::error::Error>> {
+fn sink(path: &Path, journal: bool) -> Result<DirectorySink, Box<dyn Error>> {
     let options = DirectorySinkOptions { resume: journal, ..DirectorySinkOptions::default() };
     Ok(DirectorySink::new(path, options)?)
 }
 
 /// Gives a state to as many joiners as there are sources, all at once.
-fn provide(way: &Way, sources: Vec<Arc<dyn Source>>) -> Result<(), Box<dyn std::error::Error>> {
-    let pool = pool(sources.len());
-    let (started, summary) = serve(way.engine(&pool)?, &options(way), sources, &pool)?;
+fn provide(way: &Way, sources: Vec<Arc<dyn Source>>) -> Result<(), Box<dyn Error>> {
+    let pools = pools(sources.len(), way.engines);
+    let parts =
+        pools.iter().map(|pool| Ok((way.engine(pool)?, pool))).collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+    let (started, summary) = serve(&parts, &options(way), sources)?;
     Ok(tell_cost(started, summary.bytes, &summary.root.to_string())?)
 }
 
-/// The same by this engine: when the first joiner came, and what the last one got.
+/// The same by these engines in turn, with the pool of each: when the first joiner came, and what the last one got.
 fn serve(
-    engine: Arc<dyn Engine>,
+    engines: &[(Arc<dyn Engine>, &Pool)],
     options: &Options,
     sources: Vec<Arc<dyn Source>>,
-    pool: &Pool,
-) -> Result<(Instant, Summary), Box<dyn std::error::Error>> {
-    let listener = Listener::bind("127.0.0.1:0", engine)?;
+) -> Result<(Instant, Summary), Box<dyn Error>> {
+    let (first_engine, _) = engines.first().ok_or("there is no engine")?;
+    let listener = Listener::bind("127.0.0.1:0", Arc::clone(first_engine))?;
     tell(&json!({ "address": listener.local_addr().to_string() }))?;
     let mut first = None;
     thread::scope(|scope| {
         let mut sessions = Vec::new();
-        for source in sources {
-            let caller = listener.accept()?.ok_or("the listener was stopped")?;
+        for (source, (engine, pool)) in sources.into_iter().zip(engines.iter().cycle()) {
+            let caller = listener.accept()?.ok_or("the listener was stopped")?.by(Arc::clone(engine));
             first.get_or_insert_with(Instant::now);
-            sessions.push(scope.spawn(|| caller.provide(source, options, pool, &Arc::new(Control::new()))));
+            sessions
+                .push(scope.spawn(move || caller.provide(source, options, pool, &Arc::new(Control::new()))));
         }
         let mut last = None;
         for session in sessions {
@@ -205,7 +209,7 @@ fn serve(
     })
 }
 
-fn receive(way: &Way, address: &str, sink: Box<dyn Sink>) -> Result<Summary, Box<dyn std::error::Error>> {
+fn receive(way: &Way, address: &str, sink: Box<dyn Sink>) -> Result<Summary, Box<dyn Error>> {
     let pool = pool(1);
     let engine = way.engine(&pool)?;
     Ok(join(address, sink, &options(way), &pool, &Arc::new(Control::new()), &engine)?)

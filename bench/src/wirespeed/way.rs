@@ -22,6 +22,8 @@ pub(crate) struct Way {
     pub(crate) targets: Targets,
     pub(crate) data_path: DataPath,
     pub(crate) integrity: Integrity,
+    /// Engines over which a provider spreads its sessions.
+    pub(crate) engines: usize,
     start: fn(&Pool) -> Started,
 }
 
@@ -40,6 +42,7 @@ const STD: Way = Way {
     targets: Targets { bare_loop: 0.0, limits: 0.0, rsync: 1.4, cp: 0.0, cpu_per_gb: None },
     data_path: DataPath::Auto,
     integrity: Integrity::Crc32c,
+    engines: 1,
     start: |_| Ok(Arc::new(longhaul_transport_std::Blocking)),
 };
 
@@ -49,6 +52,7 @@ const URING: Way = Way {
     targets: Targets { bare_loop: 0.95, limits: 0.9, rsync: 2.0, cp: 1.0, cpu_per_gb: Some((0.45, 0.25)) },
     data_path: DataPath::Auto,
     integrity: Integrity::Crc32c,
+    engines: 1,
     start: |pool| Ok(Arc::new(longhaul_transport_uring::Ring::start(pool)?)),
 };
 
@@ -86,6 +90,12 @@ pub(crate) const UNCHECKED: &[Way] = &[
 pub(crate) const UNCHECKED: &[Way] =
     &[Way { name: "std, no checksums", integrity: Integrity::None, targets: NONE, ..STD }];
 
+/// Those whose provider has several rings: for W5 alone.
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+pub(crate) const SPREAD: &[Way] = &[Way { name: "uring, two rings", engines: 2, targets: NONE, ..URING }];
+#[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
+pub(crate) const SPREAD: &[Way] = &[];
+
 impl Way {
     /// Those that work here; others are noted.
     pub(crate) fn all(report: &mut Report) -> Vec<&'static Self> {
@@ -95,6 +105,11 @@ impl Way {
     /// Those without checksums that work here.
     pub(crate) fn unchecked(report: &mut Report) -> Vec<&'static Self> {
         Self::working(UNCHECKED, report)
+    }
+
+    /// Those with several rings that work here.
+    pub(crate) fn spread(report: &mut Report) -> Vec<&'static Self> {
+        Self::working(SPREAD, report)
     }
 
     fn working(ways: &'static [Self], report: &mut Report) -> Vec<&'static Self> {
@@ -112,8 +127,14 @@ impl Way {
     pub(crate) fn named(name: &str) -> Result<&'static Self, String> {
         WAYS.iter()
             .chain(UNCHECKED)
+            .chain(SPREAD)
             .find(|way| way.name == name)
             .ok_or_else(|| format!("there is no way {name}"))
+    }
+
+    /// Whether it moves bytes by rings.
+    pub(crate) fn is_ring(&self) -> bool {
+        self.name.starts_with("uring")
     }
 
     /// Its row in a table.
@@ -129,4 +150,9 @@ impl Way {
 /// The buffers of a process that has so many sessions.
 pub(crate) fn pool(sessions: usize) -> Pool {
     Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, sessions, 2)
+}
+
+/// The same in so many parts, one for each engine.
+pub(crate) fn pools(sessions: usize, engines: usize) -> Vec<Pool> {
+    Pool::split(DEFAULT_MEMORY, ChunkLen::DEFAULT, sessions, 2, engines)
 }

@@ -21,6 +21,7 @@ pub(super) fn measure(plan: &Plan, report: &mut Report) -> io::Result<Table> {
     let part = &tree::file(&plan.dir.join("part"), part_bytes)?;
     let landings = Landings::new(&plan.dir, "w5", Before::Removed);
     let ways = Way::all(report);
+    let spread = Way::spread(report);
     let cases = ways.iter().flat_map(|way| {
         let landings = &landings;
         [
@@ -28,9 +29,21 @@ pub(super) fn measure(plan: &Plan, report: &mut Report) -> io::Result<Table> {
             Case::new(crowd(way), move || gather(way, part, &landings.next()?, part_bytes)),
         ]
     });
-    interleave(plan, cases.collect(), &mut table)?;
-    for way in ways {
+    let more = spread.iter().map(|way| {
+        let landings = &landings;
+        Case::new(crowd(way), move || gather(way, part, &landings.next()?, part_bytes))
+    });
+    interleave(plan, cases.chain(more).collect(), &mut table)?;
+    let one_ring: Vec<_> = ways.iter().filter(|way| way.is_ring()).collect();
+    for way in &ways {
         table.ratio(crowd(way), &[&alone(way)], 0.9);
+        table.fairness(crowd(way), 0.5);
+    }
+    for way in spread {
+        // What more rings give over one.
+        for one in &one_ring {
+            table.ratio(crowd(way), &[&crowd(one)], 0.0);
+        }
         table.fairness(crowd(way), 0.5);
     }
     Ok(table)
