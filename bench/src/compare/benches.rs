@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::commit::top;
 
-/// For how long a path warms up, and is measured, in seconds: rounds make up for it.
-const TIMES: [&str; 4] = ["--warm-up-time", "0.5", "--measurement-time", "2"];
+/// For how long a path warms up, and is measured, in seconds, and how often what was measured is drawn from again: rounds make
+/// up for it.
+const TIMES: [&str; 6] = ["--warm-up-time", "0.2", "--measurement-time", "0.4", "--nresamples", "1000"];
 
 /// Nanoseconds that each path took.
 pub(crate) type Times = BTreeMap<String, f64>;
@@ -24,7 +25,9 @@ pub(crate) struct Benches {
 }
 
 impl Benches {
-    pub(crate) fn build(checkout: &Path, baseline: &str) -> Result<Self, String> {
+    /// Those of `checkout`, built into a directory of this name: to cargo, two checkouts of a package are the same, and the
+    /// programs of the one would take the place of the other's.
+    pub(crate) fn build(checkout: &Path, baseline: &str, into: &str) -> Result<Self, String> {
         eprintln!("building the benches of {}", checkout.display());
         let mut build = Command::new(env!("CARGO"));
         build.current_dir(checkout).args([
@@ -37,7 +40,7 @@ impl Benches {
         ]);
         build.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
         // Beside the checkout, which goes: the next one is built from what others wrote already.
-        build.env("CARGO_TARGET_DIR", top()?.join("target/compare/build"));
+        build.env("CARGO_TARGET_DIR", top()?.join("target/compare").join(into));
         let output = build.output().map_err(|error| format!("cargo: {error}"))?;
         if !output.status.success() {
             return Err(format!("the benches of {} do not build", checkout.display()));

@@ -53,8 +53,8 @@ fn main() -> ExitCode {
 fn compare(arguments: &Arguments) -> Result<bool, String> {
     let Arguments { commit, only, threshold, rounds } = arguments;
     let checkout = Checkout::of(commit)?;
-    let before = Benches::build(checkout.path(), checkout.short_name())?;
-    let now = Benches::build(&commit::top()?, "tree")?;
+    let before = Benches::build(checkout.path(), checkout.short_name(), "before")?;
+    let now = Benches::build(&commit::top()?, "tree", "now")?;
     let (mut best_before, mut best_now) = (Best::default(), Best::default());
     for round in 1..=*rounds {
         eprintln!("round {round} of {rounds}");
