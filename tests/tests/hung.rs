@@ -202,8 +202,8 @@ fn transfer(
             caller.provide(source, &provider.options, pool, &provider.control)
         });
         let (address, Party { options, control, .. }) = (listener.local_addr(), &joiner);
-        let joined = longhaul_transport::join(address, sink, options, pool, control, ring);
-        [providing.join().unwrap(), joined]
+        let received = longhaul_transport::join(address, sink, options, pool, control, ring);
+        [providing.join().unwrap(), received]
     })
 }
 
@@ -239,9 +239,9 @@ fn files_that_never_answer_stall_their_sessions_and_no_other_of_the_same_ring() 
             at.gate.wait_until_struck();
             hung
         };
-        let hung = [hang(&opens), hang(&reads)];
+        let sessions = [hang(&opens), hang(&reads)];
         go_on("while they hang");
-        for ends in hung {
+        for ends in sessions {
             for end in ends.join().unwrap() {
                 assert_eq!(end.unwrap_err().reason, Reason::Stalled);
             }

@@ -11,7 +11,7 @@ use crate::commit::top;
 
 /// For how long a path warms up, and is measured, in seconds, and how often what was measured is drawn from again: rounds make
 /// up for it.
-const TIMES: [&str; 6] = ["--warm-up-time", "0.2", "--measurement-time", "0.4", "--nresamples", "1000"];
+const TIMES: [&str; 6] = ["--warm-up-time", "0.1", "--measurement-time", "0.25", "--nresamples", "1000"];
 
 /// Nanoseconds that each path took.
 pub(crate) type Times = BTreeMap<String, f64>;
