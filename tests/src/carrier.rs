@@ -20,8 +20,12 @@ pub enum Carrier {
 }
 
 impl Carrier {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Std, Self::Uring, Self::Splice, Self::RingSplice];
+    /// All that this build has.
+    pub const ALL: &'static [Self] = if cfg!(all(target_os = "linux", not(longhaul_portable))) {
+        &[Self::Std, Self::Uring, Self::Splice, Self::RingSplice]
+    } else {
+        &[Self::Std, Self::Uring]
+    };
 
     /// Its transport.
     #[must_use]

@@ -19,7 +19,7 @@ fn try_some(side: Side) {
         return;
     }
     let mut ended = 0;
-    for carrier in Carrier::ALL {
+    for &carrier in Carrier::ALL {
         let plan = Plan { side: Some(side), carrier: Some(carrier), seed: 0, time: TIME, cases: CASES };
         let tried = kills(&longhaul(), plan).unwrap_or_else(|wrong| panic!("{wrong}"));
         println!("{carrier}: {tried:?}");

@@ -122,8 +122,8 @@ fn transfers(plan: &Plan) -> impl Iterator<Item = Transfer> {
     let Plan { side: only, carrier: by, .. } = *plan;
     let sides = [(Side::Joiner, false), (Side::Joiner, true), (Side::Provider, false)];
     let all = Carrier::ALL
-        .into_iter()
-        .flat_map(move |carrier| sides.map(|(side, replace)| Transfer { side, replace, carrier }));
+        .iter()
+        .flat_map(move |&carrier| sides.map(|(side, replace)| Transfer { side, replace, carrier }));
     all.filter(move |transfer| {
         only.is_none_or(|side| side == transfer.side) && by.is_none_or(|carrier| carrier == transfer.carrier)
     })
