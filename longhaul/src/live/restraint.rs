@@ -1,10 +1,14 @@
 //! What is sent to joiners yields to the writers: a loop on their latency.
 //!
-//! While nothing moves, their 99th percentile is the baseline. While something does, each window of theirs is held
-//! against one and a half times of it: a window that is longer takes a third of the rate away, one that is not
-//! adds a part of the fastest rate that was measured (additive increase, multiplicative decrease, as TCP shares a
-//! link: Chiu and Jain 1989). It begins slowly, and doubles until the writers notice. A tenth of the fastest rate
-//! always remains, so that a joiner comes nearer whatever happens.
+//! While nothing moves, their 99th percentile and their 99.9th are the baseline. While something does, as many writes as these
+//! leave may take longer than one and a half times of either: one of a hundred, one of a thousand. Each write adds its part
+//! to an account, each that takes longer is paid from it. A window with such writes that leaves an account overdrawn takes a third of the
+//! rate away; while it stays overdrawn nothing is added; else a part of the fastest rate that was measured is (additive increase,
+//! multiplicative decrease, as TCP shares a link: Chiu and Jain 1989). So what is bounded is the share of slow writes over the
+//! whole transfer, and a neighbour who holds up a few of them, as happens while nothing moves too, costs no speed. It
+//! begins slowly, and doubles until the writers notice. A tenth of the fastest rate always remains, so that a joiner
+//! comes nearer whatever happens. Who is as slow at that rate is held up by somebody else: these writes are a baseline too, and the
+//! longer of both counts.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -14,13 +18,20 @@ use super::latencies::Latencies;
 /// A window is judged this often at most.
 pub(super) const WINDOW: Duration = Duration::from_millis(100);
 
-/// A baseline is one from so many writes on: with fewer there is nothing to hold a window against.
+/// What is bounded: how many of a thousand writes may take longer, and from how many writes on it has a baseline.
+const BOUNDED: [(u32, u64); 2] = [(10, BASELINE_WRITES), (1, 10 * BASELINE_WRITES)];
+/// With fewer there is nothing to hold a write against.
 const BASELINE_WRITES: u64 = 200;
 /// Of as many as this an older half is forgotten by halves.
 const REMEMBERED: u64 = 16 << 10;
 /// A window has so many writes, if it can have them in so many beats.
 const WINDOW_WRITES: u64 = 100;
 const BEATS_MAX: u32 = 10;
+/// So many slow writes are saved up for at most, and so many owed.
+const SAVED_MAX: i64 = 2;
+const OWED_MAX: i64 = 1;
+/// What a slow write costs; of this each write pays in its thousandths.
+const COST: i64 = 1000;
 
 /// Bytes a second to begin with.
 const START: u64 = 32 << 20;
@@ -30,9 +41,9 @@ const LEAST: u64 = 1 << 20;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Restraint {
-    /// By whose requests and words, and by turns where nobody says how long his writes take.
-    told: Writes,
-    turns: Writes,
+    /// By whose requests and words, and by turns where nobody says how long his writes take, while nothing moves.
+    told: Latencies,
+    turns: Latencies,
     /// Something moves.
     is_moving: bool,
     /// The loop, if there was a baseline.
@@ -41,27 +52,34 @@ pub(super) struct Restraint {
     is_off: bool,
 }
 
-/// How long writes took, by one measure.
-#[derive(Debug, Default)]
-struct Writes {
-    /// While nothing moved.
-    idle: Latencies,
-    /// In this window.
-    window: Latencies,
-}
-
 /// The loop, while something moves.
 #[derive(Debug)]
 struct Moving {
-    /// The baseline, and whether it is that of turns.
-    baseline: Duration,
+    /// What is held against the baseline, and whether that is of turns.
+    accounts: Vec<Account>,
     by_turns: bool,
+    /// Writes of this window.
+    writes: u64,
+    beats: u32,
+    /// At the least rate, since it was judged by these last.
+    slowest: Latencies,
     /// Bytes a second.
     limit: u64,
     fastest: u64,
     /// The writers have not noticed yet.
     is_beginning: bool,
-    beats: u32,
+}
+
+/// How many writes may still take longer than a bound.
+#[derive(Debug)]
+struct Account {
+    bound: Duration,
+    /// So many of a thousand may: what each write adds, in thousandths of one.
+    longer: u32,
+    /// In thousandths of a write.
+    balance: i64,
+    /// Writes of this window that took longer.
+    is_struck: bool,
 }
 
 impl Restraint {
@@ -71,12 +89,26 @@ impl Restraint {
 
     /// A write took so long, as its writer sees it.
     pub(super) fn note_write(&mut self, took: Duration) {
-        self.told.note(took, self.is_moving);
+        self.note(took, false);
     }
 
     /// A turn took so long, the wait for it included.
     pub(super) fn note_turn(&mut self, took: Duration) {
-        self.turns.note(took, self.is_moving);
+        self.note(took, true);
+    }
+
+    fn note(&mut self, took: Duration, by_turns: bool) {
+        if self.is_moving {
+            if let Some(moving) = self.moving.as_mut().filter(|moving| moving.by_turns == by_turns) {
+                moving.note(took);
+            }
+            return;
+        }
+        let idle = if by_turns { &mut self.turns } else { &mut self.told };
+        if idle.total() >= REMEMBERED {
+            idle.fade();
+        }
+        idle.record(took);
     }
 
     /// Whether windows are to be judged.
@@ -87,17 +119,17 @@ impl Restraint {
     /// Something moves from now on.
     pub(super) fn begin(&mut self) {
         if !std::mem::replace(&mut self.is_moving, true) && !self.is_off {
-            let by_turns = self.told.idle.total() < BASELINE_WRITES;
-            let writes = if by_turns { &mut self.turns } else { &mut self.told };
-            let baseline = writes.idle.percentile(99).filter(|_| writes.idle.total() >= BASELINE_WRITES);
-            writes.window.clear();
-            self.moving = baseline.map(|baseline| Moving {
-                baseline,
+            let by_turns = self.told.total() < BASELINE_WRITES;
+            let accounts = Account::of(if by_turns { &self.turns } else { &self.told });
+            self.moving = (!accounts.is_empty()).then_some(Moving {
+                accounts,
                 by_turns,
+                writes: 0,
+                beats: 0,
+                slowest: Latencies::default(),
                 limit: START,
                 fastest: 0,
                 is_beginning: true,
-                beats: 0,
             });
         }
     }
@@ -117,37 +149,62 @@ impl Restraint {
         let Some(moving) = &mut self.moving else { return };
         moving.fastest = moving.fastest.max(sent_per_second);
         moving.beats += 1;
-        let window = if moving.by_turns { &mut self.turns.window } else { &mut self.told.window };
-        if window.total() < WINDOW_WRITES && moving.beats < BEATS_MAX {
-            return;
+        if moving.writes >= WINDOW_WRITES || moving.beats >= BEATS_MAX {
+            moving.judge(sent_per_second);
         }
-        moving.judge(window.percentile(99), sent_per_second);
-        window.clear();
     }
 }
 
-impl Writes {
-    fn note(&mut self, took: Duration, something_moves: bool) {
-        if something_moves {
-            return self.window.record(took);
-        }
-        if self.idle.total() >= REMEMBERED {
-            self.idle.fade();
-        }
-        self.idle.record(took);
+impl Account {
+    /// Those for which there were writes enough.
+    fn of(idle: &Latencies) -> Vec<Self> {
+        let bounded = BOUNDED.into_iter().filter(|(_, writes)| idle.total() >= *writes);
+        let accounts = bounded.filter_map(|(longer, _)| {
+            let bound = bound(idle, longer)?;
+            Some(Self { bound, longer, balance: SAVED_MAX * COST, is_struck: false })
+        });
+        accounts.collect()
     }
+
+    fn note(&mut self, took: Duration) {
+        let is_slow = took > self.bound;
+        self.is_struck |= is_slow;
+        let income = i64::from(self.longer);
+        let change = if is_slow { income - COST } else { income };
+        self.balance = (self.balance + change).clamp(-OWED_MAX * COST, SAVED_MAX * COST);
+    }
+
+    const fn is_overdrawn(&self) -> bool {
+        self.balance < 0
+    }
+}
+
+/// So many of a thousand may take longer.
+fn bound(baseline: &Latencies, longer: u32) -> Option<Duration> {
+    baseline.per_mille(1000 - u64::from(longer)).map(|quantile| quantile * 3 / 2)
 }
 
 impl Moving {
-    fn judge(&mut self, p99: Option<Duration>, sent_per_second: u64) {
+    fn note(&mut self, took: Duration) {
+        self.writes += 1;
+        if self.limit == self.least() {
+            self.slowest.record(took);
+        }
+        self.accounts.iter_mut().for_each(|account| account.note(took));
+    }
+
+    /// Where nobody writes nobody waits.
+    fn judge(&mut self, sent_per_second: u64) {
+        let writes = std::mem::take(&mut self.writes);
         self.beats = 0;
-        let target = self.baseline * 3 / 2;
-        // Where nobody writes nobody waits.
-        let is_slow = p99.is_some_and(|p99| p99 > target);
-        let least = (self.fastest / 10).max(LEAST);
+        let is_overdrawn = writes > 0 && self.accounts.iter().any(Account::is_overdrawn);
+        let is_slow = self.accounts.iter().any(|account| account.is_struck && account.is_overdrawn());
+        self.accounts.iter_mut().for_each(|account| account.is_struck = false);
         if is_slow {
             self.is_beginning = false;
             self.limit = self.limit.min(sent_per_second.max(LEAST)) * 2 / 3;
+        } else if is_overdrawn {
+            // What it was is already too much.
         } else if self.is_beginning {
             self.limit *= 2;
         } else {
@@ -155,7 +212,26 @@ impl Moving {
         }
         // What is not reached limits nothing: it would not be felt when it is lowered.
         let most = (self.fastest * 2).max(START);
-        self.limit = self.limit.clamp(least, most);
+        self.limit = self.limit.clamp(self.least(), most);
+        self.learn();
+    }
+
+    fn least(&self) -> u64 {
+        (self.fastest / 10).max(LEAST)
+    }
+
+    /// What is not shorter at the least rate is not long because of it.
+    fn learn(&mut self) {
+        let writes = 10 * BASELINE_WRITES;
+        if self.slowest.total() < writes {
+            return;
+        }
+        let slowest = std::mem::take(&mut self.slowest);
+        for account in &mut self.accounts {
+            if let Some(longer) = bound(&slowest, account.longer).filter(|longer| *longer > account.bound) {
+                (account.bound, account.balance) = (longer, 0);
+            }
+        }
     }
 }
 
@@ -188,8 +264,55 @@ mod tests {
         assert_eq!(window(&mut restraint, IDLE, u64::MAX), 4 * START);
         let less = window(&mut restraint, 2 * IDLE, u64::MAX);
         assert_eq!(less, 4 * START * 2 / 3);
-        let more = window(&mut restraint, IDLE, u64::MAX);
+        let more = recovered(&mut restraint, less);
         assert_eq!(more, less + 4 * START / 16, "it only adds from then on");
+    }
+
+    /// What may be sent once the writers have waited as long as ever for so long that more may be.
+    fn recovered(restraint: &mut Restraint, less: u64) -> u64 {
+        let windows = (0..10).map(|_| window(restraint, IDLE, u64::MAX));
+        windows.into_iter().find(|limit| *limit != less).unwrap()
+    }
+
+    /// Of so many writes each `every`th takes ten times as long, while more than this may be sent: how many did.
+    fn slow_writes(restraint: &mut Restraint, writes: u64, every: u64, above: u64) -> u64 {
+        let mut slow = 0;
+        for n in 1..=writes {
+            let is_slow = n % every == 0 && restraint.limit().unwrap().get() > above;
+            restraint.note_write(if is_slow { 10 * IDLE } else { IDLE });
+            slow += u64::from(is_slow);
+            if n % WINDOW_WRITES == 0 {
+                restraint.beat(restraint.limit().unwrap().get().min(1 << 30));
+            }
+        }
+        slow
+    }
+
+    #[test]
+    fn a_few_slow_writes_cost_no_speed_and_of_many_hardly_more_than_one_of_a_hundred_remain() {
+        let mut restraint = measured();
+        restraint.begin();
+        slow_writes(&mut restraint, 10_000, 120, 0);
+        assert_eq!(restraint.limit().unwrap().get(), 1 << 31);
+        let mut restraint = measured();
+        restraint.begin();
+        let slow = slow_writes(&mut restraint, 10_000, 20, 1 << 28);
+        assert!(slow < 150, "{slow} of 500 would be");
+    }
+
+    #[test]
+    fn of_a_thousand_writes_hardly_more_than_one_remains_slow_once_a_baseline_has_so_many() {
+        let measured = || {
+            let mut restraint = Restraint::default();
+            (0..10 * BASELINE_WRITES).for_each(|_| restraint.note_write(IDLE));
+            restraint.begin();
+            restraint
+        };
+        let mut restraint = measured();
+        slow_writes(&mut restraint, 20_000, 1100, 0);
+        assert_eq!(restraint.limit().unwrap().get(), 1 << 31);
+        let slow = slow_writes(&mut measured(), 20_000, 100, 1 << 28);
+        assert!(slow < 30, "{slow} of 200 would be");
     }
 
     #[test]
@@ -210,6 +333,28 @@ mod tests {
             window(&mut restraint, 100 * IDLE, 1 << 30);
         }
         assert_eq!(restraint.limit().unwrap().get(), (1 << 30) / 10);
+    }
+
+    #[test]
+    fn writes_that_are_no_shorter_at_the_least_rate_are_held_up_by_somebody_else() {
+        let mut restraint = measured();
+        restraint.begin();
+        window(&mut restraint, IDLE, 1 << 30);
+        let fastest = restraint.limit().unwrap().get();
+        // As slow as that they are while much is sent; and a little slower than before whatever is sent.
+        for _ in 0..100 {
+            let is_much = restraint.limit().unwrap().get() > fastest / 2;
+            window(&mut restraint, IDLE * if is_much { 8 } else { 2 }, 1 << 30);
+        }
+        let limits: Vec<u64> = (0..100)
+            .map(|_| {
+                let is_much = restraint.limit().unwrap().get() > fastest / 2;
+                window(&mut restraint, IDLE * if is_much { 8 } else { 2 }, 1 << 30)
+            })
+            .collect();
+        let (least, most) = (limits.iter().min().unwrap(), limits.iter().max().unwrap());
+        assert!(*least > fastest / 10, "it learned what is not its own: {least}");
+        assert!(*most < fastest * 2 / 3, "and yields still: {most}");
     }
 
     #[test]
@@ -262,7 +407,7 @@ mod tests {
     fn where_few_write_a_window_lasts_longer_and_where_nobody_does_nobody_waits() {
         let mut restraint = measured();
         restraint.begin();
-        restraint.note_write(10 * IDLE);
+        (0..=SAVED_MAX).for_each(|_| restraint.note_write(10 * IDLE));
         for _ in 1..BEATS_MAX {
             restraint.beat(START);
             assert_eq!(restraint.limit().unwrap().get(), START);
