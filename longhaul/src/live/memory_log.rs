@@ -1,7 +1,11 @@
 //! A log that lies in memory, for those whose engine keeps none that can be read.
+//!
+//! Who appends waits for nothing that grows with the log: it lies in runs of bounded length, none of which is ever moved, and
+//! whoever forgets many of them does so on a thread of its own.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use longhaul_core::digest::SequenceNumber;
 use longhaul_core::id::MemberId;
@@ -14,11 +18,17 @@ use super::{ApplicationError, Batch, Log};
 #[derive(Debug, Default)]
 pub struct MemoryLog(Mutex<Option<Kept>>);
 
+/// Records of a run.
+const RUN: usize = 1024;
+
 #[derive(Debug)]
 struct Kept {
-    /// The number of the first record.
+    /// The number of the first record that somebody may need.
     first: u64,
-    records: VecDeque<Appended>,
+    /// The number of the first one in the runs.
+    oldest: u64,
+    /// Each but the last is full.
+    runs: VecDeque<Vec<Appended>>,
 }
 
 #[derive(Clone, Debug)]
@@ -47,14 +57,14 @@ impl MemoryLog {
     /// ([`crate::states`]).
     pub fn append_change(&self, sender: MemberId, sequence: SequenceNumber, effect: Effect, bytes: &[u8]) {
         if let Some(kept) = self.lock().as_mut().filter(|_| effect != Effect::Nothing) {
-            kept.records.push_back(Appended { sender, sequence, effect, bytes: bytes.into() });
+            kept.push(Appended { sender, sequence, effect, bytes: bytes.into() });
         }
     }
 
     /// Records that are kept.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lock().as_ref().map_or(0, |kept| kept.records.len())
+        self.lock().as_ref().map_or(0, |kept| (kept.end() - kept.first) as usize)
     }
 
     /// Whether none is kept.
@@ -74,9 +84,49 @@ impl MemoryLog {
     }
 }
 
+impl Kept {
+    /// The number behind the last record.
+    fn end(&self) -> u64 {
+        let last = self.runs.back().map_or(0, Vec::len);
+        self.oldest + (self.runs.len().saturating_sub(1) * RUN + last) as u64
+    }
+
+    fn push(&mut self, record: Appended) {
+        if self.runs.back().is_none_or(|run| run.len() == RUN) {
+            self.runs.push_back(Vec::with_capacity(RUN));
+        }
+        if let Some(run) = self.runs.back_mut() {
+            run.push(record);
+        }
+    }
+
+    /// A record that is not trimmed.
+    fn record(&self, number: u64) -> Option<&Appended> {
+        let at = (number - self.oldest) as usize;
+        self.runs.get(at / RUN)?.get(at % RUN)
+    }
+
+    /// Nobody needs what comes before this number: the runs that nobody needs.
+    fn trim(&mut self, before: u64) -> Vec<Vec<Appended>> {
+        self.first = before.clamp(self.first, self.end());
+        let runs = (self.first - self.oldest) as usize / RUN;
+        self.oldest += (runs * RUN) as u64;
+        self.runs.drain(..runs).collect()
+    }
+}
+
+/// Drops them: many of them where nobody waits for it.
+fn forget(runs: impl ExactSizeIterator<Item = Vec<Appended>> + Send + 'static) {
+    if runs.len() > 1 {
+        // Without a thread to spare they are dropped here and now.
+        let _ = thread::Builder::new().name("longhaul-forget".into()).spawn(move || drop(runs));
+    }
+}
+
 impl Log for MemoryLog {
     fn start(&self, from: LogPoint) -> Result<(), ApplicationError> {
-        *self.lock() = Some(Kept { first: from.records + 1, records: VecDeque::new() });
+        let first = from.records + 1;
+        *self.lock() = Some(Kept { first, oldest: first, runs: VecDeque::new() });
         Ok(())
     }
 
@@ -87,8 +137,10 @@ impl Log for MemoryLog {
             let next = {
                 let kept = self.lock();
                 let kept = kept.as_ref().ok_or("no log is kept")?;
-                let at = number.checked_sub(kept.first).ok_or("the log begins later")?;
-                kept.records.get(at as usize).cloned()
+                if number < kept.first {
+                    return Err("the log begins later".into());
+                }
+                kept.record(number).cloned()
             };
             let Some(Appended { sender, sequence, effect, bytes }) = next else { return Ok(()) };
             if !batch.record(sender, sequence, effect, &bytes) {
@@ -99,15 +151,13 @@ impl Log for MemoryLog {
     }
 
     fn trim(&self, before: LogPoint) {
-        if let Some(kept) = self.lock().as_mut() {
-            let trimmed = (before.records + 1).saturating_sub(kept.first).min(kept.records.len() as u64);
-            kept.records.drain(..trimmed as usize);
-            kept.first += trimmed;
-        }
+        let runs = self.lock().as_mut().map(|kept| kept.trim(before.records + 1));
+        forget(runs.unwrap_or_default().into_iter());
     }
 
     fn stop(&self) {
-        *self.lock() = None;
+        let kept = self.lock().take();
+        forget(kept.map(|kept| kept.runs).unwrap_or_default().into_iter());
     }
 }
 
@@ -144,5 +194,23 @@ mod tests {
         assert!(log.read(from, &mut Batch::new(&mut out, from, 1000)).is_err(), "they are gone");
         log.stop();
         assert!(!log.is_kept());
+    }
+
+    #[test]
+    fn what_is_trimmed_is_forgotten_by_whole_runs_and_numbers_stay_what_they_are() {
+        let log = MemoryLog::new();
+        log.start(LogPoint { records: 5, bytes: 0 }).unwrap();
+        let records = 3 * RUN as u64 + 7;
+        for n in 0..records {
+            log.append(SENDER, SequenceNumber(n), Effect::Write, &n.to_le_bytes());
+        }
+        let trimmed = 2 * RUN as u64 + 1;
+        log.trim(LogPoint { records: 5 + trimmed, bytes: 0 });
+        assert_eq!(log.len() as u64, records - trimmed);
+        assert_eq!(log.lock().as_ref().unwrap().runs.len(), 2);
+        let all = numbers(&log, 5 + trimmed, usize::MAX);
+        assert_eq!(all, (6 + trimmed..6 + records).collect::<Vec<_>>());
+        log.trim(LogPoint { records: 5 + trimmed - 1, bytes: 0 });
+        assert_eq!(log.len() as u64, records - trimmed, "what is trimmed does not come back");
     }
 }
