@@ -19,8 +19,9 @@ const PIECE: usize = 256;
 /// Bytes of a write's record.
 pub(crate) const RECORD: usize = 8 + VALUE;
 
-/// The one sender of messages.
+/// The one sender of writes; and who says words to the group.
 pub(crate) const ORDER: MemberId = MemberId([0xff; 16]);
+pub(crate) const JOINER: MemberId = MemberId([2; 16]);
 
 type Value = Arc<[u8; VALUE]>;
 type Values = Vec<Arc<Vec<Value>>>;
@@ -39,6 +40,8 @@ pub(crate) struct Engine {
 struct State {
     values: Values,
     delivered: u64,
+    /// Words that the joiner has said to the group.
+    heard: u64,
 }
 
 impl Engine {
@@ -49,7 +52,7 @@ impl Engine {
             let piece = first..values.min(first + PIECE as u64);
             Arc::new(piece.map(value).collect())
         });
-        let state = State { values: pieces.collect(), delivered: 0 };
+        let state = State { values: pieces.collect(), ..State::default() };
         Self { state: Mutex::new(state), ..Self::default() }
     }
 
@@ -62,7 +65,23 @@ impl Engine {
     }
 
     pub(crate) fn digest(&self) -> Result<Delivered, ApplicationError> {
-        digest(self.delivered())
+        digest(self.delivered(), 0)
+    }
+
+    /// What it has, as it is now.
+    pub(crate) fn captured(&self) -> Arc<dyn Snapshot> {
+        let state = self.lock();
+        Arc::new(Captured { values: state.values.clone(), delivered: state.delivered, heard: state.heard })
+    }
+
+    /// A word that was said to the group.
+    pub(crate) fn hear(&self, number: u64) {
+        self.lock().heard = number;
+    }
+
+    /// A joiner's state is only what it contains.
+    pub(crate) fn take(&self, digest: &Delivered) {
+        self.lock().delivered = digest.entry(ORDER).map_or(0, |entry| entry.delivered().0);
     }
 
     /// Carries out a message, and logs it.
@@ -100,10 +119,12 @@ fn value(key: u64) -> Value {
     Arc::new(value)
 }
 
-fn digest(delivered: u64) -> Result<Delivered, ApplicationError> {
+fn digest(delivered: u64, heard: u64) -> Result<Delivered, ApplicationError> {
     let mut digest = Delivered::new();
-    let number = SequenceNumber(delivered);
-    digest.insert(Entry::new(ORDER, number, number)?)?;
+    for (sender, last) in [(ORDER, delivered), (JOINER, heard)] {
+        let last = SequenceNumber(last);
+        digest.insert(Entry::new(sender, last, last)?)?;
+    }
     Ok(digest)
 }
 
@@ -111,15 +132,16 @@ fn digest(delivered: u64) -> Result<Delivered, ApplicationError> {
 struct Captured {
     values: Values,
     delivered: u64,
+    heard: u64,
 }
 
 impl Snapshot for Captured {
     fn digest(&self) -> Delivered {
-        digest(self.delivered).unwrap_or_default()
+        digest(self.delivered, self.heard).unwrap_or_default()
     }
 
     fn source(&self, _state_id: &[u8]) -> Result<Arc<dyn Source>, SourceError> {
-        Ok(Arc::new(Captured { values: self.values.clone(), delivered: self.delivered }))
+        Ok(Arc::new(Captured { values: self.values.clone(), ..*self }))
     }
 }
 
@@ -180,8 +202,7 @@ impl Content for Whole {
 
 impl Provide for Engine {
     fn capture(&self) -> Result<Arc<dyn Snapshot>, ApplicationError> {
-        let state = self.lock();
-        Ok(Arc::new(Captured { values: state.values.clone(), delivered: state.delivered }))
+        Ok(self.captured())
     }
 
     fn pending(&self, _batch: &mut Batch<'_>) -> Result<(), ApplicationError> {
@@ -228,7 +249,7 @@ impl Stage for Engine {
     fn discard(&self) {}
 
     fn commit(&self, digest: &Delivered) -> Result<(), ApplicationError> {
-        self.lock().delivered = digest.entry(ORDER).map_or(0, |entry| entry.delivered().0);
+        self.take(digest);
         Ok(())
     }
 }

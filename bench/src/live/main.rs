@@ -9,17 +9,18 @@
 //! cargo build --release -p longhaul-bench --bin live
 //! target/release/live                                   # writers, latch, cut-over
 //! target/release/live --small                           # a size for CI
-//! target/release/live --sizes 64MiB,1GiB,8GiB --only latch
+//! target/release/live --sizes 64MiB,1GiB,8GiB --only latch   # a state is in memory once: the joiner drops it
 //! ```
 //!
 //! | table | what |
 //! | --- | --- |
-//! | writers | their latency before, during a live transfer as fast as can be, at two priorities, and while they are stopped for all of it |
+//! | writers | their latency before, during a live transfer as fast as can be, at two priorities, and during a flush, which stops them for all of it |
 //! | latch | how long nothing was delivered, against the size of the state, which moves as fast as can be |
 //! | cut-over | how long until the joiner serves, against the rate of writes |
 
 mod chart;
 mod engine;
+mod flush;
 mod joiner;
 mod provider;
 mod report;
@@ -49,7 +50,7 @@ struct Arguments {
 #[derive(Args)]
 struct Run {
     /// What the state has, where its size is not what is varied.
-    #[arg(long, default_value = "256MiB")]
+    #[arg(long, default_value = "512MiB")]
     size: ByteSize,
     /// Writes a second, where their rate is not what is varied.
     #[arg(long, default_value_t = 2000)]
@@ -58,10 +59,10 @@ struct Run {
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     /// Rounds: all of their writes count together.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// The sizes of the table "latch".
-    #[arg(long, value_delimiter = ',', default_value = "64MiB,256MiB,1GiB")]
+    #[arg(long, value_delimiter = ',', default_value = "64MiB,256MiB,1GiB,2GiB")]
     sizes: Vec<ByteSize>,
     /// The rates of the table "cut-over".
     #[arg(long, value_delimiter = ',', default_value = "500,2000,8000")]
@@ -91,6 +92,9 @@ enum Play {
         address: String,
         /// How its threads compete for processors.
         priority: provider::At,
+        /// All writers are stopped for it.
+        #[arg(long)]
+        flush: bool,
     },
 }
 
@@ -98,7 +102,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { play, run } = Arguments::parse();
     match play {
         Some(Play::Provide(provide)) => return provide.run(),
-        Some(Play::Join { address, priority }) => return joiner::run(&address, priority),
+        Some(Play::Join { address, priority, flush }) => return joiner::run(&address, priority, flush),
         None => {}
     }
     let wants = |name: &str| run.only.is_empty() || run.only.iter().any(|only| only == name);

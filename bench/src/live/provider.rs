@@ -9,12 +9,15 @@ use clap::{Args, ValueEnum};
 use longhaul::live::{
     Apply, Capture, Config, Contract, Delivered, Event, Member, PinError, Pins, Properties,
 };
-use longhaul::{MemberId, Priority};
+use longhaul::{Events, MemberId, Priority, states};
 use serde_json::{Value, json};
 
 use crate::engine::{Engine, ORDER};
+use crate::flush;
 use crate::run::tell;
-use crate::writers::{BEFORE, DURING, Latencies, Pen};
+use crate::writers::{BEFORE, DURING, Group, Latencies, Pen};
+
+pub(crate) const PROVIDER: MemberId = MemberId([1; 16]);
 
 /// Writers at once.
 const WRITERS: u32 = 2;
@@ -52,6 +55,9 @@ pub(crate) struct Provide {
     /// As fast as can be, whatever it costs the writers.
     #[arg(long)]
     unlimited: bool,
+    /// Writers are stopped for all of it.
+    #[arg(long)]
+    flush: bool,
 }
 
 /// Messages are never dropped, and nobody follows a joiner that was measured.
@@ -68,46 +74,113 @@ impl Pins for Everything {
     fn unpin(&self, _joiner: MemberId) {}
 }
 
-pub(crate) fn config(number: u8) -> Result<Config, Box<dyn std::error::Error>> {
+pub(crate) fn config(member: MemberId) -> Result<Config, Box<dyn std::error::Error>> {
     let contract = Contract::new(Capture::Atomic, Apply::Once)?;
     let offers = Properties::TOTAL_ORDER.and(Properties::SEND_AGAIN);
-    Ok(Config::new(MemberId([number; 16]), offers, contract))
+    Ok(Config::new(member, offers, contract))
 }
 
 impl Provide {
     /// Does what it is told, line by line, and tells at its end what was measured.
     pub(crate) fn run(&self) -> Result<(), Box<dyn std::error::Error>> {
         let engine = Arc::new(Engine::of(self.size));
-        let builder = Member::builder(config(1)?, Arc::clone(&engine) as _, Arc::new(Everything));
+        let told = if self.flush { self.flush(&engine)? } else { self.follow(&engine)? };
+        Ok(tell(&told)?)
+    }
+
+    /// While writes go on.
+    fn follow(&self, engine: &Arc<Engine>) -> Result<Value, Box<dyn std::error::Error>> {
+        let builder = Member::builder(config(PROVIDER)?, Arc::clone(engine) as _, Arc::new(Everything));
         let builder =
             builder.listen("127.0.0.1:0").priority(self.priority.priority()).yields(!self.unlimited);
         let digest = engine.digest().map_err(|error| error.to_string())?;
         let member = builder.found(&digest, [])?;
         let mut events = member.events();
-        let pen = Pen::new(Duration::from_secs(u64::from(WRITERS)) / self.rate);
-        thread::scope(|scope| {
-            for seed in 0..WRITERS {
-                let (pen, member, engine) = (&pen, &member, &engine);
-                scope.spawn(move || pen.write(u64::from(seed) + 1, member, engine));
+        let address = member.local_addr().to_string();
+        let pen = self.watch(&member, engine, &address, |_, _| {})?;
+        let mut stops = Stops::default();
+        for event in passed(&mut events) {
+            match event {
+                Event::Captured { held } => stops.capture = stops.capture.max(held),
+                Event::LatchOpened { held, delayed } => {
+                    stops.latch = stops.latch.max(held);
+                    stops.delayed = stops.delayed.max(delayed);
+                }
+                _ => {}
             }
-            let told = tell(&json!({ "address": member.local_addr().to_string() })).and_then(|()| obey(&pen));
-            pen.stop_the_world(false);
-            pen.end();
-            told
+        }
+        Ok(told(&pen, &stops))
+    }
+
+    /// While nobody writes.
+    fn flush(&self, engine: &Arc<Engine>) -> Result<Value, Box<dyn std::error::Error>> {
+        let member = flush::provide(engine)?;
+        let mut events = member.events();
+        let address = member.local_addr().to_string();
+        let pen = self.watch(&member, engine, &address, |number, word| {
+            flush::bring(&member, engine, number, word);
         })?;
-        let stops: Vec<Event> = std::iter::from_fn(|| events.next_within(Duration::ZERO).ok()).collect();
-        Ok(tell(&told(&pen, &stops, engine.delivered()))?)
+        let mut stops = Stops::default();
+        for event in passed(&mut events) {
+            match event {
+                states::Event::Captured { held } => stops.capture = stops.capture.max(held),
+                states::Event::Resumed { held } => stops.latch = stops.latch.max(held),
+                _ => {}
+            }
+        }
+        stops.delayed = stops.latch;
+        Ok(told(&pen, &stops))
+    }
+
+    /// Writes, and does what it is told.
+    fn watch(
+        &self,
+        group: &impl Group,
+        engine: &Engine,
+        address: &str,
+        bring: impl FnMut(u64, &[u8]),
+    ) -> io::Result<Pen> {
+        let pen = Pen::new(Duration::from_secs(u64::from(WRITERS)) / self.rate);
+        let obeyed = thread::scope(|scope| {
+            for seed in 0..WRITERS {
+                let pen = &pen;
+                scope.spawn(move || pen.write(u64::from(seed) + 1, group, engine));
+            }
+            let obeyed = tell(&json!({ "address": address })).and_then(|()| obey(&pen, bring));
+            pen.end();
+            obeyed
+        });
+        obeyed.map(|()| pen)
     }
 }
 
+/// How long nothing was delivered at most, and how long something waited for it.
+#[derive(Default)]
+struct Stops {
+    capture: Duration,
+    latch: Duration,
+    delayed: Duration,
+}
+
+/// What has happened by now.
+fn passed<E: Clone>(events: &mut Events<E>) -> Vec<E> {
+    std::iter::from_fn(|| events.next_within(Duration::ZERO).ok()).collect()
+}
+
 /// What the parent says.
-fn obey(pen: &Pen) -> io::Result<()> {
+fn obey(pen: &Pen, mut bring: impl FnMut(u64, &[u8])) -> io::Result<()> {
+    let mut words = 0;
     for line in io::stdin().lock().lines() {
-        match line?.as_str() {
+        let line = line?;
+        if let Some(word) = line.strip_prefix("word ") {
+            let word: Vec<u8> = serde_json::from_str(word).map_err(io::Error::other)?;
+            words += 1;
+            bring(words, &word);
+            continue;
+        }
+        match line.as_str() {
             "during" => pen.enter(DURING),
             "after" => pen.enter(DURING + 1),
-            "stop" => pen.stop_the_world(true),
-            "go" => pen.stop_the_world(false),
             _ => break,
         }
         tell(&json!({}))?;
@@ -115,26 +188,13 @@ fn obey(pen: &Pen) -> io::Result<()> {
     Ok(())
 }
 
-fn told(pen: &Pen, events: &[Event], writes: u64) -> Value {
-    let longest = |of: fn(&Event) -> Option<Duration>| {
-        events.iter().filter_map(of).max().unwrap_or_default().as_secs_f64()
-    };
+fn told(pen: &Pen, stops: &Stops) -> Value {
     json!({
         "before": counts(&pen.latencies(BEFORE)),
         "during": counts(&pen.latencies(DURING)),
-        "writes": writes,
-        "capture": longest(|event| match event {
-            Event::Captured { held } => Some(*held),
-            _ => None,
-        }),
-        "latch": longest(|event| match event {
-            Event::LatchOpened { held, .. } => Some(*held),
-            _ => None,
-        }),
-        "delayed": longest(|event| match event {
-            Event::LatchOpened { delayed, .. } => Some(*delayed),
-            _ => None,
-        }),
+        "capture": stops.capture.as_secs_f64(),
+        "latch": stops.latch.as_secs_f64(),
+        "delayed": stops.delayed.as_secs_f64(),
     })
 }
 

@@ -22,11 +22,13 @@ pub(crate) struct Row {
     rate: u32,
     /// Of all rounds together.
     pub(crate) latencies: Latencies,
-    samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// One transfer.
 pub(crate) struct Sample {
+    /// Of writes before it, and during it.
+    pub(crate) before: Latencies,
     pub(crate) latencies: Latencies,
     /// Until the joiner served.
     pub(crate) seconds: f64,
@@ -65,7 +67,7 @@ impl Row {
         all.get(all.len() / 2).copied()
     }
 
-    fn most(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+    pub(crate) fn most(&self, of: impl Fn(&Sample) -> f64) -> f64 {
         self.samples.iter().map(of).fold(0.0, f64::max)
     }
 
@@ -89,10 +91,21 @@ impl Sample {
         self.bytes as f64 / self.seconds
     }
 
+    /// The 99.9th percentile of writes during it, as so many times that of those before.
+    fn times_idle(&self) -> f64 {
+        let long = |latencies: &Latencies| latencies.value_at_quantile(0.999).max(1) as f64;
+        long(&self.latencies) / long(&self.before)
+    }
+
     fn to_json(&self) -> Value {
         json!({
             "seconds": self.seconds,
             "bytes": self.bytes,
+            "bytes_per_second": self.per_second(),
+            "writes": self.latencies.len(),
+            "p99.9_ms": self.latencies.value_at_quantile(0.999) as f64 / 1e6,
+            "p99.9_before_ms": self.before.value_at_quantile(0.999) as f64 / 1e6,
+            "p99.9_times_idle": self.times_idle(),
             "root": self.root,
             "capture_ms": self.capture * 1e3,
             "latch_ms": self.latch * 1e3,
@@ -123,14 +136,15 @@ impl fmt::Display for Report {
             QUANTILES.iter().try_for_each(|(name, _)| write!(f, " {name:>8}"))?;
             writeln!(
                 f,
-                "  {:>8} {:>8} {:>10} {:>10} {:>10}",
-                "MB/s", "serves s", "capture ms", "latch ms", "at most"
+                "  {:>8} {:>8} {:>10} {:>10} {:>10} {:>10} {:>8}",
+                "MB/s", "serves s", "capture ms", "latch ms", "at most", "x idle", "at most"
             )?;
             rows.iter().try_for_each(|row| writeln!(f, "{row}"))?;
             writeln!(f)?;
         }
         f.write_str(
-            "latencies in ms, of all rounds together; the rest are medians of rounds, and the longest latch",
+            "latencies in ms, of all rounds together; the rest are medians of rounds, and the longest latch; \"x idle\": the\n\
+             99.9th percentile of a round's writes during its transfer, as so many times that of those before it",
         )
     }
 }
@@ -143,12 +157,14 @@ impl fmt::Display for Row {
         let millis = |of: fn(&Sample) -> f64| self.median(of).unwrap_or(0.0) * 1e3;
         write!(
             f,
-            "  {:>8.0} {:>8.2} {:>10.3} {:>10.3} {:>10.3}",
+            "  {:>8.0} {:>8.2} {:>10.3} {:>10.3} {:>10.3} {:>10.2} {:>8.2}",
             rate / 1e6,
             self.median(|sample| sample.seconds).unwrap_or(0.0),
             millis(|sample| sample.capture),
             millis(|sample| sample.latch),
             self.most(|sample| sample.latch) * 1e3,
+            self.median(Sample::times_idle).unwrap_or(0.0),
+            self.most(Sample::times_idle),
         )
     }
 }

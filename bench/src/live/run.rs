@@ -12,6 +12,9 @@ use crate::provider::At;
 use crate::report::{Row, Sample};
 use crate::writers::{Latencies, histogram};
 
+/// How long writers are watched where it is not they that are measured.
+const WATCHED_MIN: Duration = Duration::from_millis(500);
+
 pub(crate) struct Plan {
     pub(crate) size: u64,
     pub(crate) rate: u32,
@@ -27,12 +30,12 @@ struct Way {
     /// To the writers.
     yields: bool,
     /// Nobody writes meanwhile.
-    stops: bool,
+    flushes: bool,
 }
 
 impl Way {
-    const UNLIMITED: Self = Self { at: At::Normal, yields: false, stops: false };
-    const LOW: Self = Self { at: At::Low, yields: true, stops: false };
+    const UNLIMITED: Self = Self { at: At::Normal, yields: false, flushes: false };
+    const LOW: Self = Self { at: At::Low, yields: true, flushes: false };
 }
 
 /// Tells the parent something: one line of JSON.
@@ -50,15 +53,15 @@ impl Plan {
             ("live, unlimited", Way::UNLIMITED),
             ("live, low priority", Way::LOW),
             ("live, idle priority", Way { at: At::Idle, ..Way::LOW }),
-            ("writers stopped", Way { stops: true, ..Way::UNLIMITED }),
+            ("flush", Way { flushes: true, ..Way::UNLIMITED }),
         ];
         let row = |name: &str| Row::new(name.into(), self.size, self.rate);
         let mut rows = vec![row("nothing moves")];
         rows.extend(ways.iter().map(|(name, _)| row(name)));
         for _ in 0..self.rounds {
             for (n, (_, way)) in ways.iter().enumerate() {
-                let (before, sample) = self.transfer(*way)?;
-                rows[0].latencies.add(before).map_err(io::Error::other)?;
+                let sample = self.transfer(*way)?;
+                rows[0].latencies.add(&sample.before).map_err(io::Error::other)?;
                 rows[n + 1].add(sample)?;
             }
         }
@@ -70,7 +73,7 @@ impl Plan {
         let rows = sizes.iter().map(|&size| {
             (
                 Row::new(bytesize::ByteSize(size).display().iec().to_string(), size, self.rate),
-                Self { size, ..*self },
+                Self { size, watched: WATCHED_MIN.min(self.watched), ..*self },
             )
         });
         self.each(Way::UNLIMITED, rows.collect())
@@ -87,44 +90,47 @@ impl Plan {
     fn each(&self, way: Way, mut rows: Vec<(Row, Self)>) -> io::Result<Vec<Row>> {
         for _ in 0..self.rounds {
             for (row, plan) in &mut rows {
-                row.add(plan.transfer(way)?.1)?;
+                row.add(plan.transfer(way)?)?;
             }
         }
         Ok(rows.into_iter().map(|(row, _)| row).collect())
     }
 
     /// One transfer: what writes took before it, and what it cost.
-    fn transfer(&self, way: Way) -> io::Result<(Latencies, Sample)> {
-        let Way { at, yields, stops } = way;
+    fn transfer(&self, way: Way) -> io::Result<Sample> {
+        let Way { at, yields, flushes } = way;
         let priority = at.name();
+        let flush = || flushes.then(|| "--flush".to_owned());
         let mut arguments =
             vec!["provide".into(), self.size.to_string(), self.rate.to_string(), priority.clone()];
         arguments.extend((!yields).then(|| "--unlimited".to_owned()));
+        arguments.extend(flush());
         let mut provider = Side::start(&arguments)?;
         let address = provider.hear()?["address"].as_str().unwrap_or_default().to_owned();
         thread::sleep(self.watched);
         provider.say("during")?;
-        if stops {
-            provider.say("stop")?;
-        }
-        let joined = Side::start(&["join", &address, &priority])?.hear()?;
-        if stops {
-            provider.say("go")?;
-        }
+        let mut joiner =
+            Side::start(&["join".into(), address, priority].into_iter().chain(flush()).collect::<Vec<_>>())?;
+        let served = loop {
+            let told = joiner.hear()?;
+            let Some(word) = told.get("word") else { break told };
+            // To the group.
+            writeln!(provider.words, "word {word}")?;
+        };
         provider.say("after")?;
         writeln!(provider.words, "end")?;
         let told = provider.hear()?;
         let number = |value: &Value| value.as_f64().ok_or_else(|| io::Error::other("a side told no number"));
-        let sample = Sample {
+        Ok(Sample {
+            before: latencies(&told["before"])?,
             latencies: latencies(&told["during"])?,
-            seconds: number(&joined["seconds"])?,
-            bytes: joined["bytes"].as_u64().unwrap_or(0),
-            root: joined["root"].as_str().unwrap_or_default().to_owned(),
+            seconds: number(&served["seconds"])?,
+            bytes: served["bytes"].as_u64().unwrap_or(0),
+            root: served["root"].as_str().unwrap_or_default().to_owned(),
             capture: number(&told["capture"])?,
             latch: number(&told["latch"])?,
             delayed: number(&told["delayed"])?,
-        };
-        Ok((latencies(&told["before"])?, sample))
+        })
     }
 }
 

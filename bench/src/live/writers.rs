@@ -1,12 +1,13 @@
 //! Those who write: each at its own times, whatever became of the write before.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use longhaul::live::{Effect, Handle, Member, Message, SequenceNumber, Verdict};
+use longhaul::live::{Effect, Handle, Message, SequenceNumber, Verdict};
+use longhaul::{live, states};
 
 use crate::engine::{Engine, ORDER, RECORD, VALUE};
 
@@ -25,9 +26,6 @@ pub(crate) type Latencies = Histogram<u64>;
 pub(crate) struct Pen {
     phase: AtomicUsize,
     is_over: AtomicBool,
-    /// Writers wait while it is set.
-    is_stopped: Mutex<bool>,
-    goes_on: Condvar,
     /// Between two writes of one writer.
     every: Duration,
     latencies: Mutex<Vec<Latencies>>,
@@ -38,8 +36,6 @@ impl Pen {
         Self {
             phase: AtomicUsize::new(BEFORE),
             is_over: AtomicBool::new(false),
-            is_stopped: Mutex::new(false),
-            goes_on: Condvar::new(),
             every,
             latencies: Mutex::new((0..PHASES).map(|_| histogram()).collect()),
         }
@@ -48,12 +44,6 @@ impl Pen {
     /// What is intended from now on counts under this.
     pub(crate) fn enter(&self, phase: usize) {
         self.phase.store(phase, Ordering::SeqCst);
-    }
-
-    /// Nobody writes from now on, or all do again.
-    pub(crate) fn stop_the_world(&self, stops: bool) {
-        *self.is_stopped.lock().unwrap_or_else(PoisonError::into_inner) = stops;
-        self.goes_on.notify_all();
     }
 
     pub(crate) fn end(&self) {
@@ -66,7 +56,7 @@ impl Pen {
     }
 
     /// One writer, until it is to end.
-    pub(crate) fn write(&self, seed: u64, member: &Member, engine: &Engine) {
+    pub(crate) fn write(&self, seed: u64, group: &impl Group, engine: &Engine) {
         let mut mine: Vec<Latencies> = (0..PHASES).map(|_| histogram()).collect();
         let mut noise = seed;
         let mut intended = Instant::now();
@@ -75,9 +65,7 @@ impl Pen {
             thread::sleep(intended.saturating_duration_since(Instant::now()));
             let phase = self.phase.load(Ordering::SeqCst);
             noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let stopped = self.is_stopped.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(self.goes_on.wait_while(stopped, |stopped| *stopped));
-            if carry_out(member, engine, noise >> 16).is_none() {
+            if carry_out(group, engine, noise >> 16).is_none() {
                 break;
             }
             let took = u64::try_from(intended.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -92,22 +80,77 @@ impl Pen {
 }
 
 /// One write, from its request on; `None` once the member is stopped.
-fn carry_out(member: &Member, engine: &Engine, key: u64) -> Option<()> {
-    let _request = member.request(PATIENCE).ok()?;
+fn carry_out(group: &impl Group, engine: &Engine, key: u64) -> Option<()> {
+    let _request = group.request()?;
     let value = [key as u8; VALUE];
     loop {
         let reoffered = engine.reoffered();
-        let mut turn = member.turn();
+        let mut turn = group.turn();
         // Who has the turn is next in the order.
         let number = engine.delivered() + 1;
         let (sequence, len) = (SequenceNumber(number), RECORD as u32);
         let message = Message { sender: ORDER, sequence, len, handle: Handle(number) };
-        if turn.handle_message(&message, Effect::Write, RECORD).ok()? == Verdict::Deliver {
+        if turn.handle(&message)? == Verdict::Deliver {
             engine.write(number, key, &value);
             return Some(());
         }
         drop(turn);
         engine.wait(reoffered);
+    }
+}
+
+/// A member of either kind, as far as writers know it.
+pub(crate) trait Group: Sync {
+    type Request;
+    type Turn<'a>: Turn
+    where
+        Self: 'a;
+
+    /// A request, once it is admitted; `None` once the member is stopped.
+    fn request(&self) -> Option<Self::Request>;
+    fn turn(&self) -> Self::Turn<'_>;
+}
+
+pub(crate) trait Turn {
+    /// What becomes of a write.
+    fn handle(&mut self, message: &Message) -> Option<Verdict>;
+}
+
+impl Group for live::Member {
+    type Request = live::Request;
+    type Turn<'a> = live::Turn<'a>;
+
+    fn request(&self) -> Option<live::Request> {
+        self.request(PATIENCE).ok()
+    }
+
+    fn turn(&self) -> live::Turn<'_> {
+        self.turn()
+    }
+}
+
+impl Turn for live::Turn<'_> {
+    fn handle(&mut self, message: &Message) -> Option<Verdict> {
+        self.handle_message(message, Effect::Write, RECORD).ok()
+    }
+}
+
+impl Group for states::Member {
+    type Request = states::Request;
+    type Turn<'a> = states::Turn<'a>;
+
+    fn request(&self) -> Option<states::Request> {
+        self.request(PATIENCE).ok()
+    }
+
+    fn turn(&self) -> states::Turn<'_> {
+        self.turn()
+    }
+}
+
+impl Turn for states::Turn<'_> {
+    fn handle(&mut self, message: &Message) -> Option<Verdict> {
+        self.handle_message(message, Effect::Write, RECORD).ok()
     }
 }
 
