@@ -103,7 +103,8 @@ pub enum Priority {
     /// As all others.
     #[default]
     Normal,
-    /// They get a tenth of what another thread gets that wants the same processor.
+    /// They get a tenth of what another thread gets that wants the same processor; from Linux 6.12 on it gets that at once when it
+    /// wakes.
     Low,
     /// They run when nobody else wants to, and stop at once when somebody does: others feel them least. Where no processor is
     /// ever free hardly anything moves.

@@ -76,9 +76,12 @@ impl MemberBuilder {
         self
     }
 
-    /// Whether what is sent to joiners yields to those who write here: it is slowed down, to a tenth if need be, while the 99th
-    /// percentile of the writers' latency is more than half as long again as it was before. Yes unless told. No: it
-    /// is sent as fast as can be, for a joiner that is needed soon.
+    /// Whether what is sent to joiners yields to those who write here: it is slowed down, to a tenth if need be, while more than
+    /// one of a hundred of their writes, or one of a thousand, takes more than half as long again as so many took before. Yes
+    /// unless told. No: it is sent as fast as can be, for a joiner that is needed soon.
+    ///
+    /// Where Linux shares processors out by sessions (`sched_autogroup_enabled`, or control groups) and programs of other sessions
+    /// want all of them, those who write pay for what the bulk uses of their session's part, at any priority.
     pub fn yields(mut self, yields: bool) -> Self {
         self.yields = yields;
         self
