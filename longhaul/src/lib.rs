@@ -38,7 +38,7 @@
 //! blocking, object-safe, and small (`examples/custom_engine.rs`).
 //!
 //! A member of a group gets its state while the others go on writing: [`live`]; or as it was at one place, from one member or from
-//! many that are compared: [`states`].
+//! many that are compared: [`states`]. Whether an engine does what these ask of it, [`kit`] finds out.
 //!
 //! Everything that fails is an [`Error`]: its [`ErrorKind`], the side and the phase, the item and
 //! the offset, what caused it, and a hint what to do. [`verify`] tells the root of a state, and
@@ -70,6 +70,7 @@ mod dry_run;
 mod engines;
 mod error;
 mod fetch;
+pub mod kit;
 mod lent;
 pub mod live;
 mod once_more;

@@ -140,7 +140,7 @@ fn effect_of(code: u8, transaction: Transaction) -> Option<Effect> {
 }
 
 /// The records of a payload, each of which completes something; `None` where one is none.
-pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = Option<LogRecord<'_>>> {
+pub(crate) fn records(bytes: &[u8]) -> impl Iterator<Item = Option<LogRecord<'_>>> {
     changes(bytes).map(|record| record.filter(|record| record.record.effect.completes()))
 }
 
@@ -170,7 +170,7 @@ fn record<'a>(bytes: &mut &'a [u8]) -> Option<LogRecord<'a>> {
 }
 
 /// The prepares of a payload; `None` where one is none.
-pub(super) fn prepares(mut bytes: &[u8]) -> impl Iterator<Item = Option<Prepare<'_>>> {
+pub(crate) fn prepares(mut bytes: &[u8]) -> impl Iterator<Item = Option<Prepare<'_>>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
             return None;

@@ -134,10 +134,39 @@ impl Pins for Channel {
 
 #[cfg(test)]
 mod tests {
+    use longhaul::kit::{Retention, check_pins};
+
     use super::*;
 
     const MEMBER: MemberId = MemberId([1; 16]);
     const JOINER: MemberId = MemberId([4; 16]);
+
+    struct Kept(Arc<Channel>);
+
+    impl Retention for Kept {
+        fn sender(&self) -> MemberId {
+            ORDER
+        }
+
+        fn pins(&self) -> Arc<dyn Pins> {
+            Arc::clone(&self.0) as _
+        }
+
+        fn send(&self) -> SequenceNumber {
+            let number = self.0.send(Write { key: 0, value: [0].into() });
+            self.0.receive(MEMBER, Some(number - 1), number, 1).unwrap();
+            SequenceNumber(number)
+        }
+
+        fn is_kept(&self, message: SequenceNumber) -> bool {
+            message.0 > self.0.lock().dropped
+        }
+    }
+
+    #[test]
+    fn what_is_pinned_is_kept() {
+        check_pins(&Kept(Arc::default())).unwrap();
+    }
 
     #[test]
     fn what_a_joiner_has_pinned_is_kept_until_it_has_said_what_it_has() {

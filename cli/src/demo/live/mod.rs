@@ -7,6 +7,8 @@
 
 mod channel;
 mod group;
+#[cfg(test)]
+mod kit;
 mod map;
 mod pieces;
 mod report;

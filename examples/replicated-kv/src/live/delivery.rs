@@ -47,7 +47,7 @@ pub struct Delivery {
 }
 
 /// What a record does, and what the log of completions holds of it.
-struct Completion {
+pub(super) struct Completion {
     effect: Effect,
     bytes: Vec<u8>,
 }
@@ -126,7 +126,7 @@ impl Delivery {
         Ok(is_held)
     }
 
-    fn carry_out(
+    pub(super) fn carry_out(
         &self,
         store: &Store,
         order: MemberId,
@@ -147,7 +147,7 @@ impl Delivery {
     }
 
     /// What a record does. A commit brings what was prepared along.
-    fn completion(
+    pub(super) fn completion(
         &self,
         number: u64,
         store: &Store,

@@ -13,6 +13,8 @@
 mod application;
 mod delivery;
 mod gate;
+#[cfg(test)]
+mod kit;
 pub(crate) mod pieces;
 mod pins;
 pub(crate) mod sink;
