@@ -56,6 +56,7 @@ fn frames() -> Vec<(&'static str, Frame<'static>)> {
         ("make-copy-with-what-it-has", Frame::MakeCopy { member, lease_ns: 1, have: Some(have) }),
         ("collect", Frame::Collect),
         ("ask-root", Frame::AskRoot { copy: Epoch(2) }),
+        ("summing", Frame::Summing { bytes: 1 << 33 }),
         ("root", Frame::Root { root: [0xcd; 32] }),
         ("suspend", Frame::Suspend { member, lease_ns: 2_000_000_000 }),
         ("suspended", Frame::Suspended { sent: SequenceNumber(13) }),

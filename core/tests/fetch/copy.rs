@@ -3,7 +3,9 @@
 use longhaul_core::digest::Digest;
 use longhaul_core::id::{Epoch, MemberId, TransferId};
 use longhaul_core::message::{Effect, Verdict};
-use longhaul_core::transfer::fetch::{Command, Config, Failure, JoinerCommand, Protocol, Said, State, Want};
+use longhaul_core::transfer::fetch::{
+    Command, Config, Failure, JoinerCommand, Protocol, ROOTS_MAX, Said, State, Want,
+};
 use longhaul_core::transfer::wire::{Frame, Refusal};
 use longhaul_core::transfer::{LogPoint, Role, Tag};
 
@@ -195,6 +197,51 @@ fn silence_and_death_count_against_a_quorum() {
     assert_eq!((joiner.state(), joiner.failure()), (State::Failed, Some(Failure::NoMajority)));
     let said: Vec<_> = joiner.answers().iter().map(|answer| answer.said).collect();
     assert_eq!(said, [Said::Root([1; 32]), Said::Gone, Said::Gone]);
+}
+
+#[test]
+fn a_member_that_reads_on_to_find_its_root_is_not_silent_and_its_copy_stays() {
+    let (mut provider, mut joiner) = ordered(Want::Quorum, &[PROVIDER, OTHER, THIRD]);
+    let number = capture(&mut provider, ms(1))[0];
+    ask(&mut joiner, &mut provider, ms(2));
+    commands(&mut provider);
+    let tag = joiner.tag();
+    joiner.handle_frame(OTHER, tag, &Frame::Root { root: [1; 32] }, ms(2));
+    let stall = 1000;
+    for n in 1..20 {
+        let now = ms(2 + n * stall / 2);
+        provider.handle_timeout(now);
+        provider.handle_summing(number, n << 20, now);
+        answer(&mut provider, PROVIDER, &mut joiner, now);
+        joiner.handle_timeout(now);
+        assert_eq!(joiner.state(), State::Comparing, "half a stall timeout {n} times");
+    }
+    let now = ms(2 + 10 * stall);
+    provider.handle_summed(number, [1; 32], now);
+    answer(&mut provider, PROVIDER, &mut joiner, now);
+    assert_eq!(joiner.state(), State::Asking, "most have one root");
+}
+
+#[test]
+fn a_member_that_reads_nothing_more_or_for_ever_counts_as_silent() {
+    for grows in [false, true] {
+        let (_, mut joiner) = ordered(Want::Quorum, &[PROVIDER, OTHER, THIRD]);
+        let tag = joiner.tag();
+        asked(&mut joiner);
+        let stall = 1000;
+        let mut halves = 0;
+        while joiner.state() == State::Comparing {
+            halves += 1;
+            let bytes = if grows { halves } else { 1 };
+            let now = ms(1 + halves * stall / 2);
+            joiner.handle_frame(PROVIDER, tag, &Frame::Summing { bytes }, now);
+            joiner.handle_timeout(now);
+        }
+        assert_eq!(joiner.failure(), Some(Failure::NoMajority));
+        let most = u64::from(ROOTS_MAX);
+        let expected = if grows { 2 * most + 1 } else { 3 };
+        assert_eq!(halves, expected, "{grows}");
+    }
 }
 
 #[test]

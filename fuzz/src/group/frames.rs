@@ -61,8 +61,9 @@ fn built(choices: &mut Choices<'_>, sum: [u8; 32]) -> Frame<'static> {
     let member = choices.pick(&MEMBERS);
     let members = choices.pick(&[0, 1, 1, 2, u16::MAX]);
     let lease_ns = choices.pick(&[1_000_000_000, 0, u64::MAX]);
-    // Who dials whom is said to drivers, and no machine hears it.
-    let said = Kind::ALL.strip_suffix(&[Kind::Hello, Kind::Offer]).expect("they are the last kinds");
+    // Who dials whom is said to drivers, and no machine hears it; who looks for a root only puts a deadline off.
+    let unsaid = &[Kind::Hello, Kind::Offer, Kind::Summing];
+    let said = Kind::ALL.strip_suffix(unsaid).expect("they are the last kinds");
     match choices.pick(said) {
         Kind::Request => Frame::Request { member, have: have(choices) },
         Kind::Begin => {
@@ -101,6 +102,7 @@ fn built(choices: &mut Choices<'_>, sum: [u8; 32]) -> Frame<'static> {
         Kind::MakeCopy => Frame::MakeCopy { member, lease_ns, have: have(choices) },
         Kind::Collect => Frame::Collect,
         Kind::AskRoot => Frame::AskRoot { copy: Epoch(choices.pick(&[1, 2])) },
+        Kind::Summing => Frame::Summing { bytes: choices.pick(&[0, 1, u64::MAX]) },
         Kind::Root => Frame::Root { root: if choices.below(4) == 3 { [1; 32] } else { sum } },
         Kind::Suspend => Frame::Suspend { member, lease_ns },
         Kind::Suspended => Frame::Suspended { sent: SequenceNumber(choices.pick(&[0, 1, 3])) },

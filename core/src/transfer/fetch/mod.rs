@@ -47,6 +47,8 @@
 //!   are one.
 //! - Who can't be reached, refuses or stalls is left for the next member; when all were tried, a new round begins with
 //!   everybody, [`Config::tries`] times. A provider that has only not come so far is asked again for a stall timeout.
+//! - Finding a root takes as long as its state is large: a member that reads on is not silent, and its copy stays; but all roots
+//!   together are waited for [`ROOTS_MAX`] stall timeouts at most.
 //! - A state from oneself, or in a group of one: [`State::Alone`], at once.
 
 mod config;
@@ -59,6 +61,8 @@ mod provider;
 pub mod streaming;
 
 pub use config::{Config, ConfigError, Protocol};
-pub use joiner::{Answer, Destination, Failure, Joiner, JoinerCommand, JoinerTransmit, Said, Want};
+pub use joiner::{
+    Answer, Destination, Failure, Joiner, JoinerCommand, JoinerTransmit, ROOTS_MAX, Said, Want,
+};
 pub use life::{AT_JOINER, AT_PROVIDER, At, AtInput, Input, State};
 pub use provider::{CaptureNumber, Command, Event, Provider, Transmit};

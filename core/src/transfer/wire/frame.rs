@@ -213,6 +213,11 @@ pub enum Frame<'a> {
         /// The epoch in which it was made.
         copy: Epoch,
     },
+    /// It is found once all of the copy is read.
+    Summing {
+        /// Bytes that were read so far.
+        bytes: u64,
+    },
     /// It has this one.
     Root {
         /// The root of the copied state.
@@ -334,6 +339,7 @@ impl<'a> Frame<'a> {
             }
             Kind::Collect => Self::Collect,
             Kind::AskRoot => Self::AskRoot { copy: Epoch(exactly::<U64>(kind, bytes)?.get()) },
+            Kind::Summing => Self::Summing { bytes: exactly::<U64>(kind, bytes)?.get() },
             Kind::Root => Self::Root { root: exactly(kind, bytes)? },
             Kind::Suspend => {
                 let raw: body::Suspend = exactly(kind, bytes)?;
@@ -397,6 +403,7 @@ impl<'a> Frame<'a> {
             Self::MakeCopy { .. } => Kind::MakeCopy,
             Self::Collect => Kind::Collect,
             Self::AskRoot { .. } => Kind::AskRoot,
+            Self::Summing { .. } => Kind::Summing,
             Self::Root { .. } => Kind::Root,
             Self::Suspend { .. } => Kind::Suspend,
             Self::Suspended { .. } => Kind::Suspended,
@@ -494,6 +501,7 @@ impl<'a> Frame<'a> {
                 put(out, &[body::MakeCopy { member, lease_ns, has, zero, snapshot, point }.as_bytes()])
             }
             Self::AskRoot { copy } => put(out, &[U64::from(copy.0).as_bytes()]),
+            Self::Summing { bytes } => put(out, &[U64::from(bytes).as_bytes()]),
             Self::Root { root } => put(out, &[&root]),
             Self::Suspend { member, lease_ns } => {
                 put(out, &[body::Suspend { member: member.0, lease_ns: lease_ns.into() }.as_bytes()])

@@ -117,6 +117,8 @@ kinds! {
     Hello = 27, 32, 32;
     /// A provider offers its state.
     Offer = 28, 24, 24;
+    /// It looks for the root of its copy.
+    Summing = 29, 8, 8;
 }
 
 /// A header whose checksum held, of a kind and length that this version knows.

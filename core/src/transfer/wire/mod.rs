@@ -48,6 +48,7 @@
 //! | 26 | [`Frame::Resume`] | joiner, to the group | nothing: write again |
 //! | 27 | [`Frame::Hello`] | who dials, first | member 16; the member that it means to reach 16 |
 //! | 28 | [`Frame::Offer`] | provider; joiner | member 16, port u16, zero 6 |
+//! | 29 | [`Frame::Summing`] | provider | bytes of its copy that it has read so far u64 |
 
 mod body;
 mod frame;

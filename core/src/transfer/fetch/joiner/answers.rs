@@ -1,6 +1,6 @@
 //! Who was asked, and who said what.
 
-use super::{Destination, Failure, Input, Joiner, State, Want};
+use super::{Destination, Failure, Input, Joiner, ROOTS_MAX, State, Want};
 use crate::id::MemberId;
 use crate::time::Instant;
 use crate::transfer::wire::Frame;
@@ -12,6 +12,8 @@ pub struct Answer {
     pub member: MemberId,
     /// What.
     pub said: Said,
+    /// Bytes that it has read to find its root.
+    pub(super) summed: u64,
     /// It was tried since all were tried last.
     pub(super) is_tried: bool,
 }
@@ -39,7 +41,7 @@ impl<const MEMBERS: usize> Joiner<MEMBERS> {
         self.answers.retain(|answer| members.contains(&answer.member) || answer.said == Said::Given);
         for member in members.iter().filter(|member| **member != self.config.member) {
             if self.answers.iter().all(|answer| answer.member != *member) {
-                let answer = Answer { member: *member, said: Said::Nothing, is_tried: false };
+                let answer = Answer { member: *member, said: Said::Nothing, summed: 0, is_tried: false };
                 // Those beyond its room are not asked.
                 let _ = self.answers.push(answer);
             }
@@ -55,7 +57,7 @@ impl<const MEMBERS: usize> Joiner<MEMBERS> {
     /// A round with everybody begins: what they have said belongs to the one before.
     pub(super) fn forget_answers(&mut self) {
         for answer in &mut self.answers {
-            (answer.said, answer.is_tried) = (Said::Nothing, false);
+            (answer.said, answer.summed, answer.is_tried) = (Said::Nothing, 0, false);
         }
     }
 
@@ -81,6 +83,20 @@ impl<const MEMBERS: usize> Joiner<MEMBERS> {
             if said == Said::Nothing {
                 self.send(Destination::Member(member), Frame::AskRoot { copy });
             }
+        }
+    }
+
+    /// A member looks for its root: it is waited for as long as it reads on, within the bound.
+    pub(super) fn sums(&mut self, member: MemberId, bytes: u64, now: Instant) {
+        let waits = now.since(self.compares_since) < self.config.stall_timeout.saturating_mul(ROOTS_MAX);
+        let answer = self.answers.iter_mut().find(|answer| answer.member == member);
+        let Some(answer) = answer.filter(|answer| answer.said == Said::Nothing && bytes > answer.summed)
+        else {
+            return;
+        };
+        answer.summed = bytes;
+        if waits {
+            self.progress = now;
         }
     }
 

@@ -27,6 +27,7 @@ impl<const MEMBERS: usize> Joiner<MEMBERS> {
                     self.note(from, Said::Suspended);
                     self.all_suspended(now);
                 }
+                (Frame::Summing { bytes }, State::Comparing) => self.sums(from, bytes, now),
                 (Frame::Root { root }, State::Comparing) => {
                     self.note(from, Said::Root(root));
                     self.compare(now);
@@ -169,7 +170,7 @@ impl<const MEMBERS: usize> Joiner<MEMBERS> {
             }
             (Frame::Last { end, .. }, State::Applying) => self.last(end, now),
             // It has stopped once more; or its root comes late.
-            (Frame::Suspended { .. } | Frame::Root { .. }, _) => {}
+            (Frame::Suspended { .. } | Frame::Summing { .. } | Frame::Root { .. }, _) => {}
             (_, State::Asking | State::Staging | State::Applying) => self.again(Failure::Protocol, now),
             _ => {}
         }

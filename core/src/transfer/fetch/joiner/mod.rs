@@ -102,6 +102,9 @@ const QUEUE: usize = 64;
 /// Members that a state can be asked of, at most.
 pub(super) const PROVIDERS: usize = 32;
 
+/// So many stall timeouts are roots waited for in all, however much is read for them.
+pub const ROOTS_MAX: u32 = 64;
+
 /// One transfer, in a group of at most `MEMBERS` incarnations.
 pub struct Joiner<const MEMBERS: usize = 1024> {
     config: Config,
@@ -112,6 +115,8 @@ pub struct Joiner<const MEMBERS: usize = 1024> {
     answers: Vec<Answer, PROVIDERS>,
     provider: Option<MemberId>,
     asked_at: Instant,
+    /// When it was asked for roots first.
+    compares_since: Instant,
     /// Who has given what is prefetched, and keeps its log.
     source: Option<MemberId>,
     /// The root that most copies have.
@@ -171,6 +176,7 @@ impl<const MEMBERS: usize> Joiner<MEMBERS> {
             answers: Vec::new(),
             provider: None,
             asked_at: now,
+            compares_since: now,
             source: None,
             root: None,
             need: heard.clone(),

@@ -60,6 +60,7 @@ impl<const MEMBERS: usize> Joiner<MEMBERS> {
         self.need = self.heard.clone();
         self.progress = now;
         if self.want == Want::Quorum {
+            self.compares_since = now;
             self.advance(Input::Compare);
             self.ask_roots();
         } else {

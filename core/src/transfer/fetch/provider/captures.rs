@@ -74,6 +74,12 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         self.handle_capture_failed(capture, now);
     }
 
+    /// So many bytes of a captured state were read to find its root.
+    pub fn handle_summing(&mut self, capture: CaptureNumber, bytes: u64, now: Instant) {
+        self.tell_summing(capture, bytes, now);
+        self.settle(now);
+    }
+
     /// The root of a captured state is known.
     pub fn handle_summed(&mut self, capture: CaptureNumber, root: [u8; 32], now: Instant) {
         for captured in self.captures.iter_mut().flatten() {

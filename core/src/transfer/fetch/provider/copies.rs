@@ -2,8 +2,8 @@
 
 use super::super::Protocol;
 use super::super::life::At;
-use super::Provider;
 use super::output::Reply;
+use super::{CaptureNumber, Provider};
 use crate::id::{Epoch, MemberId, StateId, TransferId};
 use crate::time::Instant;
 use crate::transfer::wire::{Have, Refusal};
@@ -17,6 +17,7 @@ pub(super) struct Copy {
     pub(super) member: MemberId,
     /// `None`: there was no room, or it failed.
     pub(super) capture: Option<usize>,
+    pub(super) lease: Duration,
     pub(super) until: Instant,
     /// Who made it wants its root, in this epoch.
     pub(super) asks_root: bool,
@@ -54,8 +55,9 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
             // A scan without a log is no copy of one place.
             return;
         };
-        let until = now.after(Duration::from_nanos(lease_ns));
-        let copy = Copy { tag, member, capture, until, asks_root: false, is_told: false };
+        let lease = Duration::from_nanos(lease_ns);
+        let until = now.after(lease);
+        let copy = Copy { tag, member, capture, lease, until, asks_root: false, is_told: false };
         assert!(self.copies.push(copy).is_ok(), "there was room");
     }
 
@@ -110,6 +112,18 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         let capture = copy.capture.expect("it has one");
         self.sum(capture);
         self.tell_roots();
+    }
+
+    /// What is read to find a root is told to those who want it, whose copies stay meanwhile.
+    pub(super) fn tell_summing(&mut self, capture: CaptureNumber, bytes: u64, now: Instant) {
+        for n in 0..self.copies.len() {
+            let Copy { tag, member, capture: at, lease, asks_root, is_told, .. } = self.copies[n];
+            let number = at.and_then(|at| self.captures[at].as_ref()).and_then(|captured| captured.number);
+            if number == Some(capture) && asks_root && !is_told {
+                self.copies[n].until = now.after(lease);
+                self.answer(member, tag, Reply::Summing(bytes));
+            }
+        }
     }
 
     /// Roots that are known go to those who want them.

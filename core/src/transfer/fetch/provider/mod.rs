@@ -47,7 +47,7 @@ pub enum Command {
     },
     /// Keep a log of all messages that change the state, from here on.
     KeepLog,
-    /// Find the root of a captured state: [`Provider::handle_summed`].
+    /// Find the root of a captured state: [`Provider::handle_summing`] for as long as it takes, then [`Provider::handle_summed`].
     Sum {
         /// Of which.
         capture: CaptureNumber,

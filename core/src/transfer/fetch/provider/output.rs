@@ -31,6 +31,7 @@ pub(super) struct Answer {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Reply {
     Refused(Refusal),
+    Summing(u64),
     Root([u8; 32]),
     Suspended(SequenceNumber),
     /// Its suspension has run out.
@@ -54,6 +55,7 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
                     let retry_after_ms = if why == Refusal::NotYet { SOON_MS } else { RETRY_AFTER_MS };
                     Frame::Refused { why, retry_after_ms }
                 }
+                Reply::Summing(bytes) => Frame::Summing { bytes },
                 Reply::Root(root) => Frame::Root { root },
                 Reply::Suspended(sent) => Frame::Suspended { sent },
                 Reply::Resumed => Frame::Abort,
