@@ -73,6 +73,7 @@ mod fetch;
 pub mod kit;
 mod lent;
 pub mod live;
+mod member;
 mod once_more;
 mod probe;
 mod push;

@@ -47,14 +47,12 @@ impl Shared {
 
     /// Progress of the bulk is told, the pace is measured, and whoever has no business here is closed.
     fn look_at_peers(&self, state: &mut State) {
-        let State { provider, peers, giving, restraint, .. } = state;
-        let limit = restraint.limit().map(NonZeroU64::get);
+        let State { provider, peers, giving, .. } = state;
+        let limit = giving.limit().map(NonZeroU64::get);
         let now = self.clock.provider();
-        for (transfer, given) in giving.iter_mut() {
-            if given.has_moved()
-                && let Some(machine) = provider
-            {
-                machine.handle_bulk_progress(*transfer, now);
+        for transfer in giving.moved() {
+            if let Some(machine) = provider {
+                machine.handle_bulk_progress(transfer, now);
             }
         }
         for peer in peers.values_mut() {
@@ -62,7 +60,7 @@ impl Shared {
             peer.look(at.is_some(), now);
             let (Some(machine), Some(member)) = (provider.as_ref(), peer.member) else { continue };
             let bulk = match at {
-                Some(At::Staging) => peer.transfer.and_then(|transfer| giving.get(&transfer)?.moved()),
+                Some(At::Staging) => peer.transfer.and_then(|transfer| giving.sent(transfer)),
                 Some(At::Following | At::Closing | At::Deciding) => None,
                 _ => continue,
             };

@@ -15,15 +15,15 @@ use longhaul_core::transfer::wire::{Frame, Payload, Refusal};
 use super::ApplicationError;
 use super::batch::{prepares, records};
 use super::calls::Call;
-use super::control;
 use super::ended::Ended;
 use super::event::Event;
 use super::fetch::{Fetched, Joined, Outcome};
-use super::frames::Frames;
 use super::pin::Pinning;
 use super::shared::{JoinerMachine, Shared, State};
 use super::stage::{Item, Work};
 use crate::error::Error;
+use crate::member::control;
+use crate::member::frames::Frames;
 
 /// A transfer, as the driver knows it.
 pub(super) struct Joining {

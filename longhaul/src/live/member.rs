@@ -15,12 +15,12 @@ use super::application::{Application, Delivered, Pins};
 use super::calls;
 use super::event::Event;
 use super::fetch::StateTransfer;
-use super::give::Door;
 use super::join::fresh_transfer;
-use super::restraint::Restraint;
 use super::shared::{JOINERS, ProviderMachine, Shared};
 use super::turn::{Request, Turn, ask, done};
 use crate::error::{Error, ErrorKind};
+use crate::member::give::Door;
+use crate::member::giving::Giving;
 use crate::serve::Listening;
 use crate::service::{self, Service};
 use crate::settings::{Settings, common_settings};
@@ -135,7 +135,7 @@ impl MemberBuilder {
         let shared = Arc::new(Shared::new(config, settings.clone(), application, pins, machine, callers));
         {
             let mut state = shared.lock();
-            (state.restraint, state.accepts) = (Restraint::new(yields), accepts);
+            (state.giving, state.accepts) = (Giving::new(yields), accepts);
         }
         let door = Arc::downgrade(&shared);
         let give = service::Role::Provider(Box::new(move |session| {
@@ -210,7 +210,7 @@ impl Member {
     /// [`Member::request`], which tells it by itself. Where nobody tells how long writes take, turns are measured
     /// ([`MemberBuilder::yields`]).
     pub fn note_write_latency(&self, took: Duration) {
-        self.shared.lock().restraint.note_write(took);
+        self.shared.lock().giving.note_write(took);
     }
 
     /// A client's request, once it is admitted: waits as long as it would be held.

@@ -137,16 +137,11 @@ mod application;
 pub(crate) mod batch;
 mod begin;
 mod calls;
-pub(crate) mod clock;
-pub(crate) mod control;
 pub(crate) mod driver;
 mod ended;
 pub(crate) mod event;
 pub(crate) mod fetch;
-pub(crate) mod frames;
-pub(crate) mod give;
 mod join;
-mod latencies;
 mod member;
 mod memory_log;
 mod pace;
@@ -154,14 +149,11 @@ mod paced;
 mod peer;
 mod pin;
 mod push;
-mod restraint;
 mod serve;
 pub(crate) mod shared;
 mod spilled_log;
 pub(crate) mod stage;
-pub(crate) mod threads;
 mod turn;
-pub(crate) mod work;
 
 pub use application::{
     Application, ApplicationError, Delivered, Latch, Log, MEMBERS, PinError, Pins, Provide, Snapshot, Stage,

@@ -20,10 +20,10 @@ use longhaul_transport::Arrival;
 
 use super::application::ApplicationError;
 use super::batch::Batch;
-use super::control;
-use super::frames::{Frames, emitted};
 use super::pace::{Meter, Pace, Sample};
 use super::shared::{Shared, State, guarded};
+use crate::member::control;
+use crate::member::frames::{Frames, emitted};
 
 /// Connections at once: beyond them they are closed as they come.
 const PEERS: usize = 64;

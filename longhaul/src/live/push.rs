@@ -1,36 +1,24 @@
-//! A state that is offered to who has not asked for it.
-//!
-//! ```text
-//!  provider                                   joiner
-//!  dials, Offer {who, port} ───────────────▶  accepts it, or refuses
-//!         ◀─────────────── Offer {who}
-//!         ◀═══ the transfer itself, which the joiner dials as any other does
-//!         ◀─────────────── Outcome {Commit}   it serves; or Refused, with the last reason
-//! ```
-//!
-//! The connection of the offer stands as long as the transfer: where it ends, nobody knows how that one did.
+//! A state that is offered to who has not asked for it: both sides of [`crate::member::offer`].
 
-use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longhaul_core::id::Epoch;
 use longhaul_core::transfer::live::{Failure, Link, Role};
 use longhaul_core::transfer::wire::{Frame, Refusal};
 use longhaul_core::transfer::{Decision, Tag};
 
-use super::control;
 use super::ended::Ended;
 use super::fetch::Fetched;
-use super::frames::{Frames, emitted};
 use super::join::fresh_transfer;
 use super::peer::{Job, Peer};
 use super::shared::{Shared, State};
 use crate::error::{Error, ErrorKind};
-
-/// How often who pushes looks whether the transfer still has a place here.
-const LOOK: Duration = Duration::from_millis(100);
+use crate::member::control;
+use crate::member::frames::emitted;
+use crate::member::offer::{self, Stands};
 
 impl Shared {
     /// Offers this member's state, and waits until the joiner serves.
@@ -43,51 +31,21 @@ impl Shared {
         match self.offer(target, port, tag, timeout) {
             Ok(None) => Ok(()),
             Ok(Some(why)) => Err(Ended::new(Failure::Refused(why), target.to_owned(), 1, None).into()),
-            Err(error) => {
-                let stalled = error.kind() == io::ErrorKind::TimedOut;
-                let kind = if stalled { ErrorKind::Stalled } else { ErrorKind::Unreachable };
-                let what = format!("the state could not be pushed to {target}: {error}");
-                Err(Error::new(kind, what).with_cause(error))
-            }
+            Err(error) => Err(offer::failed(target, error)),
         }
     }
 
-    /// Why the joiner does not serve, in its words; `None`: it does.
     fn offer(&self, target: &str, port: u16, tag: Tag, timeout: Duration) -> io::Result<Option<Refusal>> {
         let stream = control::connect(target, self.config.stall_timeout)?;
-        let offer = Frame::Offer { member: self.config.member, port };
-        (&stream).write_all(&emitted(tag, &offer))?;
-        let mut frames = Frames::new(&stream);
-        loop {
-            self.await_word(&stream, tag, timeout)?;
-            match frames.next()? {
-                (theirs, Frame::Offer { .. }) if theirs == tag => {}
-                (theirs, Frame::Outcome { decision: Decision::Commit }) if theirs == tag => return Ok(None),
-                (theirs, Frame::Refused { why, .. }) if theirs == tag => return Ok(Some(why)),
-                _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer to nothing")),
-            }
-        }
-    }
-
-    /// Waits until the joiner says something; an error once its transfer has had no place here for too long.
-    fn await_word(&self, stream: &TcpStream, tag: Tag, timeout: Duration) -> io::Result<()> {
-        let mut moved = Instant::now();
-        stream.set_read_timeout(Some(LOOK))?;
-        loop {
-            match stream.peek(&mut [0]) {
-                Ok(_) => return stream.set_read_timeout(Some(timeout)),
-                Err(error) if is_early(&error) => {}
-                Err(error) => return Err(error),
-            }
+        let words = emitted(tag, &Frame::Offer { member: self.config.member, port });
+        offer::offer(&stream, &words, tag, timeout, || {
             let state = self.lock();
-            // A place is kept for as long as the transfer comes further.
-            if state.provider.as_ref().is_some_and(|machine| machine.at(tag.transfer).is_some()) {
-                moved = Instant::now();
+            match &state.provider {
+                _ if state.stopped => Stands::Stopped,
+                Some(machine) if machine.at(tag.transfer).is_some() => Stands::Here,
+                _ => Stands::Nowhere,
             }
-            if state.stopped || moved.elapsed() > timeout {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-        }
+        })
     }
 
     /// A provider offers its state: it is asked for, if it is wanted. `false`: the connection is over.
@@ -137,9 +95,4 @@ fn refusal(error: &Error) -> Refusal {
         Some(Failure::Stalled | Failure::Aborted) => Refusal::Stalled,
         _ => Refusal::Gone,
     }
-}
-
-fn is_early(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }

@@ -10,9 +10,9 @@ use super::ApplicationError;
 use super::application::Snapshot;
 use super::calls::Call;
 use super::event::Event;
-use super::give::Given;
 use super::peer::Job;
 use super::shared::{Captured, Shared, State, guarded};
+use crate::member::give::Given;
 use crate::settings::random;
 
 impl Shared {
@@ -20,11 +20,7 @@ impl Shared {
         match command {
             Command::Capture => self.capture(state),
             Command::Give { transfer, snapshot } => state.give(transfer, snapshot),
-            Command::StopGiving { transfer } => {
-                if let Some(given) = state.giving.remove(&transfer) {
-                    given.stop();
-                }
-            }
+            Command::StopGiving { transfer } => state.giving.stop(transfer),
             Command::ReadLog { link, from, max_bytes } => {
                 state.job(link, Job::ReadLog { from, max_bytes });
             }
@@ -110,12 +106,12 @@ impl State {
         for peer in self.peers.values_mut().filter(|peer| peer.transfer == Some(transfer)) {
             peer.applied = captured.from;
         }
-        self.giving.insert(transfer, Given::new(snapshot, Arc::clone(&captured.snapshot)));
+        self.giving.give(transfer, Given::new(snapshot, Arc::clone(&captured.snapshot)));
     }
 
     /// Sessions that have the bulk already may still say goodbye.
     fn drop_capture(&mut self, snapshot: SnapshotId) -> Option<Captured> {
-        self.giving.retain(|_, given| !given.is_of(snapshot));
+        self.giving.forget(snapshot);
         self.capture.take_if(|captured| captured.id == snapshot)
     }
 }

@@ -17,7 +17,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use longhaul_core::id::{SnapshotId, TransferId};
+use longhaul_core::id::SnapshotId;
 use longhaul_core::time::Instant;
 use longhaul_core::transfer::LogPoint;
 use longhaul_core::transfer::live::{Command, Config, Joiner, Provider, Role};
@@ -25,13 +25,12 @@ use longhaul_core::transfer::wire::FRAME_MAX;
 
 use super::application::{Application, MEMBERS, Pins, Snapshot};
 use super::calls::Call;
-use super::clock::Clock;
 use super::event::Watchers;
-use super::give::Given;
 use super::join::Joining;
 use super::peer::Peer;
-use super::restraint::Restraint;
-use super::threads::Threads;
+use crate::member::clock::Clock;
+use crate::member::giving::Giving;
+use crate::member::threads::Threads;
 use crate::settings::Settings;
 
 /// Joiners at once.
@@ -69,9 +68,7 @@ pub(super) struct State {
     pub(super) peers_so_far: u32,
     pub(super) capture: Option<Captured>,
     pub(super) is_logging: bool,
-    pub(super) giving: BTreeMap<TransferId, Given>,
-    /// How fast joiners are sent to, so that the writers don't wait for it.
-    pub(super) restraint: Restraint,
+    pub(super) giving: Giving,
     /// Bytes of log that were sent since it was looked at last, and how many a second may be in any case.
     pub(super) log_sent: u64,
     pub(super) log_least: Option<NonZeroU64>,
@@ -112,8 +109,7 @@ impl Shared {
             peers_so_far: 0,
             capture: None,
             is_logging: false,
-            giving: BTreeMap::new(),
-            restraint: Restraint::default(),
+            giving: Giving::default(),
             log_sent: 0,
             log_least: None,
             deferred: VecDeque::new(),
@@ -197,7 +193,7 @@ impl Shared {
             provider.map(|deadline| deadline.since(self.clock.provider())),
             joiner.map(|deadline| deadline.since(self.clock.joiner())),
             (!state.peers.is_empty()).then_some(super::driver::TICK),
-            state.restraint.judges().then_some(super::restraint::WINDOW),
+            state.giving.look_within(),
         ];
         let next = next.into_iter().flatten().min().unwrap_or(super::driver::IDLE);
         since_start + next.max(super::driver::SHORTEST)
@@ -241,9 +237,7 @@ impl Shared {
         for peer in state.peers.values() {
             peer.close();
         }
-        for given in state.giving.values() {
-            given.stop();
-        }
+        state.giving.stop_all();
         // With it goes the way to the pin thread, which ends.
         if let Some(mut joining) = state.joining.take() {
             joining.stop();

@@ -14,16 +14,16 @@ use super::batch::{LogRecord, Prepare, prepares, records};
 use super::event::Event;
 use super::join::Joining;
 use super::shared::{ProviderMachine, Shared, guarded};
-use super::work::Task;
 use crate::error::{Error, ErrorKind};
 use crate::fetch::Fetch;
+use crate::member::work::Task;
 use crate::summary::Summary;
 
 /// How often the bulk's progress is looked at: so often within a stall timeout.
 const LOOKS: u32 = 8;
 
 /// What is to be done, in this order.
-pub(super) type Work = super::work::Work<Item>;
+pub(super) type Work = crate::member::work::Work<Item>;
 
 pub(super) enum Item {
     /// Takes the bulk of a capture into an empty hidden copy.

@@ -77,8 +77,8 @@ impl<'a> Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let State { provider, joining, restraint, .. } = &mut *self.state;
-        restraint.note_turn(self.since.elapsed());
+        let State { provider, joining, giving, .. } = &mut *self.state;
+        giving.note_turn(self.since.elapsed());
         if let (Some(machine), Some(joining)) = (provider, joining) {
             joining.machine.handle_delivered(machine.delivered());
         }
@@ -134,7 +134,7 @@ pub(super) fn ask(shared: &Arc<Shared>, state: &mut State) -> Verdict {
 pub(super) fn done(shared: &Arc<Shared>, took: Option<Duration>) {
     let mut state = shared.lock();
     if let Some(took) = took {
-        state.restraint.note_write(took);
+        state.giving.note_write(took);
     }
     let now = shared.clock.provider();
     if let Some(machine) = &mut state.provider {

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use longhaul_core::time::Instant;
+
+use super::event::Event;
 use super::shared::{Shared, State};
 use crate::live::driver::TICK;
 
@@ -25,8 +28,23 @@ impl Shared {
                 ticked = now;
                 self.look_at_peers(&mut state);
             }
+            self.look_at_giving(&mut state, now);
             self.drive(&mut state);
             state = self.wait_for_deadline(state);
+        }
+    }
+
+    /// What is sent is measured, and limited.
+    fn look_at_giving(&self, state: &mut State, now: Instant) {
+        let (is_sending, before) = (state.giving.sends(), state.giving.limit());
+        if state.giving.look(now, is_sending, || 0).is_some() && state.giving.limit() != before {
+            self.tell_limit(state);
+        }
+    }
+
+    pub(super) fn tell_limit(&self, state: &State) {
+        if let Some(limit) = state.giving.limit() {
+            self.watchers.emit(&Event::Limited { bytes_per_second: limit.get() });
         }
     }
 
@@ -34,11 +52,9 @@ impl Shared {
     fn look_at_peers(&self, state: &mut State) {
         let State { provider, peers, giving, unsaid, .. } = state;
         let now = self.now();
-        for (transfer, given) in giving.iter_mut() {
-            if given.has_moved()
-                && let Some(machine) = provider
-            {
-                machine.handle_bulk_progress(*transfer, now);
+        for transfer in giving.moved() {
+            if let Some(machine) = provider {
+                machine.handle_bulk_progress(transfer, now);
             }
         }
         let is_busy = provider.as_ref().is_some_and(|machine| !machine.is_idle());

@@ -20,6 +20,11 @@ pub enum Event {
         /// How long nothing was delivered for it.
         held: Duration,
     },
+    /// Provider: so many bytes a second are sent to all joiners together at most, for the sake of the writers. Told as it changes.
+    Limited {
+        /// How many.
+        bytes_per_second: u64,
+    },
     /// Provider: a joiner has all that it wanted of this member.
     Gave {
         /// Who.

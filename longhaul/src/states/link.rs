@@ -17,8 +17,8 @@ use super::join::Joining;
 use super::shared::{Shared, State};
 use super::stage::Item;
 use crate::live::batch::changes;
-use crate::live::control;
-use crate::live::frames::{Frames, emitted};
+use crate::member::control;
+use crate::member::frames::{Frames, emitted};
 
 /// The pause before a member that was not there is dialled again, and the longest one.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));

@@ -1,33 +1,31 @@
 //! A member of a group: it listens, provides, and fetches.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use longhaul_core::id::{MemberId, StateId, TransferId};
+use longhaul_core::id::MemberId;
 use longhaul_core::integrity::Integrity;
 use longhaul_core::message::Properties;
 use longhaul_core::transfer::Role;
 use longhaul_core::transfer::fetch::{Config, Protocol, Want};
+use longhaul_state::transfer::Priority;
 
 use super::application::Application;
+use super::begin::Wanted;
 use super::calls;
 use super::event::Event;
-use super::fetch::{Fetched, StateTransfer};
-use super::join::Joining;
-use super::shared::{JOINERS, JoinerMachine, ProviderMachine, Shared};
-use super::stage::{Stager, Work};
+use super::fetch::StateTransfer;
+use super::shared::{JOINERS, ProviderMachine, Shared};
 use super::turn::{Request, Turn};
 use crate::error::{Error, ErrorKind};
-use crate::live::fetch::{Held, Outcome};
-use crate::live::give::Door;
-use crate::live::shared::guarded;
-use crate::live::{ApplicationError, Delivered, Log};
+use crate::live::{Delivered, Log};
+use crate::member::give::Door;
+use crate::member::giving::Giving;
 use crate::serve::Listening;
 use crate::service::{self, Service};
-use crate::settings::{Settings, common_settings, random};
+use crate::settings::{Settings, common_settings};
 use crate::watch::Events;
 
 /// A member of the group, and where it listens: `HOST:PORT`.
@@ -58,6 +56,8 @@ pub struct MemberBuilder {
     log: Option<Arc<dyn Log>>,
     settings: Settings,
     listening: Listening,
+    yields: bool,
+    accepts: bool,
 }
 
 impl MemberBuilder {
@@ -78,6 +78,27 @@ impl MemberBuilder {
     /// The integrity of the bulk that is demanded, and of the roots that are compared. CRC-32C unless told.
     pub fn integrity(mut self, integrity: Integrity) -> Self {
         self.settings.integrity = integrity;
+        self
+    }
+
+    /// How the threads that move the bulk compete for processors with those that write. [`Priority::Low`] unless told.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.settings.priority = priority;
+        self
+    }
+
+    /// Whether what is sent to joiners yields to those who write here: it is slowed down, to a tenth if need be, while the 99th
+    /// percentile of the writers' latency is more than half as long again as it was before. Yes unless told; never where the writers
+    /// are stopped until all is sent ([`Protocol::Flush`]).
+    pub fn yields(mut self, yields: bool) -> Self {
+        self.yields = yields;
+        self
+    }
+
+    /// Whether a member that has no state takes one that it has not asked for, from whoever
+    /// [pushes](Member::push_state) it. No unless told.
+    pub fn accept_pushes(mut self, accepts: bool) -> Self {
+        self.accepts = accepts;
         self
     }
 
@@ -123,13 +144,19 @@ impl MemberBuilder {
         self.settings.check()?;
         self.listening.max_sessions = JOINERS;
         let (callers, called) = channel();
-        let Self { config, application, log, settings, listening } = self;
+        let Self { config, application, log, settings, listening, yields, accepts } = self;
         let calling = Arc::clone(&application);
         let shared = Arc::new(Shared::new(config, settings.clone(), application, log, machine, callers));
+        {
+            let mut state = shared.lock();
+            // Who is stopped waits for the bulk, which must not wait for him.
+            state.giving = Giving::new(yields && config.protocol != Protocol::Flush);
+            state.accepts = accepts;
+        }
         let door = Arc::downgrade(&shared);
         let give = service::Role::Provider(Box::new(move |session| {
             let (door, session) = (door.clone(), session.clone());
-            let find = move |transfer| Some(door.upgrade()?.lock().giving.get_mut(&transfer)?.to(&session));
+            let find = move |transfer| door.upgrade()?.give_to(transfer, &session);
             Ok(Arc::new(Door::new(find)))
         }));
         let service = Service::start(give, settings, &listening)?;
@@ -158,8 +185,9 @@ impl Member {
     pub fn builder(config: Config, application: Arc<dyn Application>) -> MemberBuilder {
         let listening = Listening::default();
         let (stall_timeout, member) = (config.stall_timeout, Some(config.member));
-        let settings = Settings { stall_timeout, member, ..Settings::default() };
-        MemberBuilder { config, application, log: None, settings, listening }
+        let priority = Priority::Low;
+        let settings = Settings { stall_timeout, priority, member, ..Settings::default() };
+        MemberBuilder { config, application, log: None, settings, listening, yields: true, accepts: false }
     }
 
     /// Where joiners dial it.
@@ -188,6 +216,13 @@ impl Member {
     /// If that takes longer than `patience`, or the member is stopped.
     pub fn request(&self, patience: Duration) -> Result<Request, Error> {
         Request::admit(&self.shared, patience)
+    }
+
+    /// A write took so long, as whoever wrote sees it: for an application whose requests don't go through
+    /// [`Member::request`], which tells it by itself. Where nobody tells how long writes take, turns are measured
+    /// ([`MemberBuilder::yields`]).
+    pub fn note_write_latency(&self, took: Duration) {
+        self.shared.lock().giving.note_write(took);
     }
 
     /// Whether it has a state, and serves it.
@@ -280,67 +315,20 @@ impl Member {
         want: Want,
         timeout: Duration,
     ) -> Result<StateTransfer, Error> {
-        let usage = |what: String| Error::new(ErrorKind::Usage, what);
-        let mut name = StateId::default();
-        let named = name.0.get_mut(..state_id.len()).filter(|_| state_id.last() != Some(&0));
-        let too_long = || usage("a state id has at most 16 bytes, and does not end with a zero".into());
-        named.ok_or_else(too_long)?.copy_from_slice(state_id);
-        let shared = &self.shared;
         let own = self.local_addr().to_string();
-        let mut members = Vec::new();
-        let mut addresses = BTreeMap::new();
-        for Peer { member, address } in targets {
-            if *member != shared.config.member && *address != own && !members.contains(member) {
-                members.push(*member);
-                addresses.insert(*member, address.clone());
-            }
-        }
-        if members.is_empty() {
-            return Ok(StateTransfer::without_state());
-        }
-        let mut state = shared.lock();
-        let serves = state.provider.is_some();
-        let is_under_way = state.last.as_ref().is_some_and(|last| !last.is_over());
-        if is_under_way || (serves && shared.config.protocol != Protocol::Copy) {
-            return Err(usage("this member has a state, or a transfer under way".into()));
-        }
-        let config = Config { stall_timeout: timeout, serves, ..shared.config };
-        let protocol = config.protocol;
-        let heard = match (protocol, &state.provider) {
-            (Protocol::Prefetch, _) => Box::default(),
-            (_, Some(machine)) => Box::new(machine.delivered().clone()),
-            (_, None) => {
-                let joined = guarded(|| shared.application.join());
-                let refused = |error: ApplicationError| {
-                    usage(format!("the group's channel can't be had: {error}")).with_cause(error)
-                };
-                Box::new(joined.map_err(refused)?)
-            }
-        };
-        let transfer = random().map(TransferId)?;
-        let machine = JoinerMachine::new(config, transfer, (name, want), &members, *heard, shared.now());
-        let machine = machine.map_err(|error| usage(error.to_string()))?;
-        let (outcome, work) = (Arc::new(Outcome::<Fetched>::default()), Arc::new(Work::new()));
-        let held = Held(Arc::clone(&outcome));
-        let stager = Stager {
-            shared: Arc::clone(shared),
-            work: Arc::clone(&work),
-            state_id: state_id.to_vec(),
-            patience: timeout,
-            applied: 0,
-        };
-        let started = shared.threads.spawn("states-stage", move || {
-            stager.run();
-            drop(held);
-        });
-        if !started {
-            return Err(Error::new(ErrorKind::Other, "a transfer's threads can't be started"));
-        }
-        state.last = Some(Arc::clone(&outcome));
-        let transfer = StateTransfer::new(Arc::clone(shared), Arc::clone(&outcome));
-        state.joining = Some(Joining::new(Box::new(machine), (protocol, want), addresses, work, outcome));
-        shared.drive(&mut state);
-        Ok(transfer)
+        let targets = targets.iter().filter(|target| target.address != own).cloned().collect();
+        let wanted = Wanted { targets, state_id: state_id.to_vec(), want, timeout };
+        self.shared.begin(&mut self.shared.lock(), wanted)
+    }
+
+    /// Has `target`, a member that has no state and [accepts](MemberBuilder::accept_pushes) it, get this one's: after a merge, say.
+    /// Returns once it serves. Not by [`Protocol::Flush`]: who stops all members must know them.
+    ///
+    /// # Errors
+    /// If this member gives no state, or that one does not want it, can't be reached, makes no progress for
+    /// `timeout`, or gives up.
+    pub fn push_state(&self, target: &Peer, timeout: Duration) -> Result<(), Error> {
+        self.shared.push(target, self.local_addr().port(), timeout)
     }
 
     /// Ends what waits: requests, transfers, connections. Nothing is awaited; the drop does that.

@@ -31,6 +31,9 @@
 //!
 //! # Pushed or pulled
 //!
+//! A joiner asks ([`Member::fetch_state`]), or a provider has it ask, if it accepts that ([`Member::push_state`]). What is sent yields to
+//! those who write meanwhile ([`MemberBuilder::yields`]).
+//!
 //! An application may be called, and write its state into a writer or read it from a reader: `getState(OutputStream)` and
 //! `setState(InputStream)` of Blagojevic 2006 are [`StreamSource::from_writer`](crate::state::StreamSource::from_writer) and
 //! [`StreamSink::from_reader`](crate::state::StreamSink::from_reader), as below. Or it takes events from a queue, one after another
@@ -173,6 +176,7 @@
 //! ```
 
 mod application;
+mod begin;
 mod calls;
 mod driver;
 mod ended;
@@ -182,6 +186,7 @@ mod join;
 mod link;
 mod member;
 mod peer;
+mod push;
 mod serve;
 mod shared;
 mod stage;

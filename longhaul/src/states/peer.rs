@@ -4,7 +4,7 @@
 //! only when the one before was written: so nobody's slowness costs more memory than a batch.
 
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -19,9 +19,9 @@ use longhaul_transport::Arrival;
 
 use super::shared::{Shared, State, Unsaid};
 use crate::live::batch::Batch;
-use crate::live::control;
-use crate::live::frames::{Frames, emitted};
 use crate::live::shared::guarded;
+use crate::member::control;
+use crate::member::frames::{Frames, emitted};
 
 /// Connections at once: beyond them they are closed as they come.
 const PEERS: usize = 64;
@@ -48,6 +48,8 @@ pub(super) struct Peer {
     payload: Option<Vec<u8>>,
     /// The last answer to a word of it to the group: it may not have come, and is said again on its next connection.
     word: Option<Vec<u8>>,
+    /// It has offered its state, which is being got.
+    pub(super) has_offered: bool,
     /// When it was last known to have business here.
     busy: Instant,
 }
@@ -66,14 +68,19 @@ impl Peer {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    fn give(&self, job: Job) {
+    /// From where it has dialled.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
+    pub(super) fn give(&self, job: Job) {
         // A writer that has ended has closed the connection: its reader tells.
         let _ = self.jobs.send(job);
     }
 
     /// Closes it when nobody has had business here for long.
     pub(super) fn look(&mut self, is_busy: bool, now: Instant) {
-        if is_busy && self.member.is_some() {
+        if is_busy && self.member.is_some() || self.has_offered {
             self.busy = now;
         }
         if now.since(self.busy) > PATIENCE {
@@ -138,6 +145,7 @@ impl Shared {
             transfer: None,
             payload: None,
             word: None,
+            has_offered: false,
             busy: self.now(),
         };
         state.peers.insert(number, peer);
@@ -174,6 +182,9 @@ impl Shared {
             (None, _) | (_, Frame::Hello { .. }) => return false,
             (Some(member), _) => member,
         };
+        if let Frame::Offer { port, .. } = *frame {
+            return self.take_offer(&mut state, number, tag, (member, port));
+        }
         if matches!(frame, Frame::Fetch { .. }) {
             peer.transfer = Some(tag.transfer);
         }

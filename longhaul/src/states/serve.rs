@@ -1,19 +1,22 @@
 //! What a provider's machine commands.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use longhaul_core::id::{SnapshotId, StateId};
 use longhaul_core::integrity::Integrity;
+use longhaul_core::time::Instant;
 use longhaul_core::transfer::fetch::{CaptureNumber, Command, Event as MachineEvent};
-use std::time::Duration;
 
 use super::calls::Call;
 use super::event::Event;
 use super::shared::{Shared, State};
+use crate::Progress;
 use crate::error::Error;
-use crate::live::give::Given;
+use crate::live::driver::TICK;
 use crate::live::shared::guarded;
 use crate::live::{ApplicationError, Log, Snapshot};
+use crate::member::give::Given;
 use crate::settings::random;
 use crate::verify::hash::receipt_of;
 
@@ -25,17 +28,10 @@ impl Shared {
             Command::Sum { capture } => self.sum(state, capture),
             Command::Give { transfer, capture, snapshot } => {
                 if let Some(captured) = state.captures.get(&capture) {
-                    let given = Given::new(snapshot, Arc::clone(captured));
-                    if let Some(before) = state.giving.insert(transfer, given) {
-                        before.stop();
-                    }
+                    state.giving.give(transfer, Given::new(snapshot, Arc::clone(captured)));
                 }
             }
-            Command::StopGiving { transfer } => {
-                if let Some(given) = state.giving.remove(&transfer) {
-                    given.stop();
-                }
-            }
+            Command::StopGiving { transfer } => state.giving.stop(transfer),
             Command::DropCapture { capture } => {
                 if let Some(captured) = state.captures.remove(&capture) {
                     self.threads.release(captured);
@@ -110,7 +106,8 @@ impl Shared {
         let shared = Arc::clone(self);
         let integrity = self.session.integrity;
         let started = self.threads.spawn("states-sum", move || {
-            let summed = guarded(|| Ok(root(&*snapshot, integrity, &|| shared.lock().stopped)?));
+            let summing = Summing { shared: &shared, capture, told: Mutex::new(shared.now()) };
+            let summed = guarded(|| Ok(root(&*snapshot, integrity, &summing)?));
             drop(snapshot);
             shared.summed(capture, summed);
         });
@@ -149,17 +146,30 @@ fn state_id(name: &StateId) -> &[u8] {
     &name.0[..len]
 }
 
-fn root(
-    snapshot: &dyn Snapshot,
-    integrity: Integrity,
-    is_stopped: &(dyn Fn() -> bool + Sync),
-) -> Result<[u8; 32], Error> {
-    struct Until<'a>(&'a (dyn Fn() -> bool + Sync));
-    impl crate::Progress for Until<'_> {
-        fn advance(&self, _done: u64) -> bool {
-            !self.0()
-        }
-    }
+fn root(snapshot: &dyn Snapshot, integrity: Integrity, progress: &dyn Progress) -> Result<[u8; 32], Error> {
     let source = snapshot.source(b"").map_err(Error::from)?;
-    Ok(receipt_of(&*source, integrity, &Until(is_stopped))?.root.hash)
+    Ok(receipt_of(&*source, integrity, progress)?.root.hash)
+}
+
+/// A root that is looked for: who waits for it hears how far that has come.
+struct Summing<'a> {
+    shared: &'a Arc<Shared>,
+    capture: CaptureNumber,
+    /// When they heard it last.
+    told: Mutex<Instant>,
+}
+
+impl Progress for Summing<'_> {
+    fn advance(&self, done: u64) -> bool {
+        let (mut state, now) = (self.shared.lock(), self.shared.now());
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.since(*told) >= TICK
+            && let Some(machine) = &mut state.provider
+        {
+            *told = now;
+            machine.handle_summing(self.capture, done, now);
+            self.shared.drive(&mut state);
+        }
+        !state.stopped
+    }
 }

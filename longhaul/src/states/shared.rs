@@ -28,13 +28,14 @@ use super::event::Event;
 use super::fetch::Fetched;
 use super::join::Joining;
 use super::peer::Peer;
-use crate::live::clock::Clock;
 use crate::live::event::Watchers;
 use crate::live::fetch::Outcome;
-use crate::live::give::Given;
-use crate::live::threads::Threads;
 use crate::live::{ApplicationError, Log, MEMBERS, Snapshot};
+use crate::member::clock::Clock;
+use crate::member::giving::Giving;
+use crate::member::threads::Threads;
 use crate::settings::Settings;
+use crate::watch::Watch;
 
 /// Joiners at once.
 pub(super) const JOINERS: usize = 8;
@@ -78,7 +79,9 @@ pub(super) struct State {
     pub(super) captures: BTreeMap<CaptureNumber, Arc<dyn Snapshot>>,
     /// A log is to be kept, and can't.
     pub(super) has_no_log: bool,
-    pub(super) giving: BTreeMap<TransferId, Given>,
+    pub(super) giving: Giving,
+    /// A state that was not asked for is taken.
+    pub(super) accepts: bool,
     /// Commands of a turn that has not ended.
     pub(super) deferred: VecDeque<Command>,
     /// `None` once stopped.
@@ -116,7 +119,8 @@ impl Shared {
             unsaid: VecDeque::new(),
             captures: BTreeMap::new(),
             has_no_log: false,
-            giving: BTreeMap::new(),
+            giving: Giving::default(),
+            accepts: false,
             deferred: VecDeque::new(),
             calls: Some(calls),
             stopped: false,
@@ -140,6 +144,19 @@ impl Shared {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session has come for a capture.
+    pub(super) fn give_to(
+        self: &Arc<Self>,
+        transfer: TransferId,
+        session: &Watch,
+    ) -> Option<Arc<dyn Snapshot>> {
+        let mut state = self.lock();
+        let snapshot = state.giving.come(transfer, session)?;
+        self.tell_limit(&state);
+        self.drive(&mut state);
+        Some(snapshot)
     }
 
     /// Leases here are promises of others: what happened while this machine slept counts.
@@ -222,6 +239,7 @@ impl Shared {
             provider.map(|deadline| deadline.since(now)),
             joiner.map(|deadline| deadline.since(now)),
             (!state.peers.is_empty()).then_some(crate::live::driver::TICK),
+            state.giving.look_within(),
         ];
         let next = next.into_iter().flatten().min().unwrap_or(crate::live::driver::IDLE);
         now.since(Instant::ZERO) + next.max(crate::live::driver::SHORTEST)
@@ -259,9 +277,7 @@ impl Shared {
         for peer in state.peers.values() {
             peer.close();
         }
-        for given in state.giving.values() {
-            given.stop();
-        }
+        state.giving.stop_all();
         if let Some(mut joining) = state.joining.take() {
             joining.stop();
         }

@@ -18,15 +18,15 @@ use crate::fetch::Fetch;
 use crate::live::batch::changes;
 use crate::live::shared::guarded;
 use crate::live::stage::is_of_sink;
-use crate::live::work::Task;
 use crate::live::{ApplicationError, LogRecord};
+use crate::member::work::Task;
 use crate::summary::Summary;
 
 /// How often the bulk's progress is looked at: so often within a stall timeout, and this often at least.
 const LOOKS: (u32, Duration) = (8, Duration::from_millis(250));
 
 /// What is to be done, in this order.
-pub(super) type Work = crate::live::work::Work<Item>;
+pub(super) type Work = crate::member::work::Work<Item>;
 
 pub(super) enum Item {
     /// Takes the bulk of a capture into an empty hidden copy.

@@ -19,6 +19,8 @@ use crate::live::batch::{RECORD_HEAD, RECORD_MAX};
 #[must_use = "what was told is carried out while it is held"]
 pub struct Turn<'a> {
     shared: &'a Arc<Shared>,
+    /// When it was asked for.
+    since: Instant,
     state: MutexGuard<'a, State>,
     /// A word was handled: what it commands belongs behind it.
     is_over: bool,
@@ -26,7 +28,7 @@ pub struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     pub(super) fn new(shared: &'a Arc<Shared>) -> Self {
-        Self { state: shared.lock(), shared, is_over: false }
+        Self { since: Instant::now(), state: shared.lock(), shared, is_over: false }
     }
 
     /// A message of the group has come, this member's own among them. `log_bytes`: how long the bytes of its record
@@ -119,6 +121,7 @@ fn parse(word: &[u8]) -> Option<(Tag, Frame<'_>)> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        self.state.giving.note_turn(self.since.elapsed());
         self.shared.drive(&mut self.state);
     }
 }
@@ -128,6 +131,8 @@ impl Drop for Turn<'_> {
 #[must_use = "a request is in flight until it is dropped"]
 pub struct Request {
     shared: Arc<Shared>,
+    /// When it was asked for.
+    since: Instant,
     /// Of which state: of one that was replaced nobody counts requests.
     state: u64,
 }
@@ -135,7 +140,8 @@ pub struct Request {
 impl Request {
     /// Waits until it is admitted: for as long as writers are stopped, or the member has no state.
     pub(super) fn admit(shared: &Arc<Shared>, patience: Duration) -> Result<Self, Error> {
-        let deadline = Instant::now().checked_add(patience);
+        let since = Instant::now();
+        let deadline = since.checked_add(patience);
         let mut state = shared.lock();
         loop {
             if state.stopped {
@@ -143,7 +149,7 @@ impl Request {
             }
             let verdict = state.provider.as_mut().map(|machine| machine.handle_request());
             if verdict == Some(Verdict::Deliver) {
-                return Ok(Self { shared: Arc::clone(shared), state: state.states_so_far });
+                return Ok(Self { shared: Arc::clone(shared), since, state: state.states_so_far });
             }
             let left =
                 deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
@@ -158,6 +164,7 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
+        state.giving.note_write(self.since.elapsed());
         let now = self.shared.now();
         let is_current = state.states_so_far == self.state;
         if let Some(machine) = state.provider.as_mut().filter(|_| is_current) {

@@ -43,18 +43,23 @@ pub(crate) fn config(protocol: Protocol, id: u8) -> Config {
 impl Host {
     /// A member that is operational from the start.
     pub(crate) fn found(bus: &Arc<Bus>, config: Config) -> Self {
-        Self::start(bus, config, true)
+        Self::start(bus, config, true, false)
     }
 
     /// A member that has no state yet.
     pub(crate) fn join(bus: &Arc<Bus>, config: Config) -> Self {
-        Self::start(bus, config, false)
+        Self::start(bus, config, false, false)
     }
 
-    fn start(bus: &Arc<Bus>, config: Config, is_operational: bool) -> Self {
+    /// The same, and it takes a state that it has not asked for.
+    pub(crate) fn accepting(bus: &Arc<Bus>, config: Config) -> Self {
+        Self::start(bus, config, false, true)
+    }
+
+    fn start(bus: &Arc<Bus>, config: Config, is_operational: bool, accepts: bool) -> Self {
         let map = Arc::new(Map::new(Line::new(bus, config.member, is_operational)));
         let builder = Member::builder(config, Arc::clone(&map) as _).log(Arc::clone(&map) as _);
-        let builder = builder.listen("127.0.0.1:0").buffer_memory(1 << 20);
+        let builder = builder.listen("127.0.0.1:0").buffer_memory(1 << 20).accept_pushes(accepts);
         let member = if is_operational { builder.found(&Delivered::new()) } else { builder.join() };
         let member = Arc::new(member.unwrap());
         let events = member.events();

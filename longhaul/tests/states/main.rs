@@ -5,6 +5,7 @@ mod bus;
 mod failing;
 #[path = "../live/gate.rs"]
 mod gate;
+mod giving;
 mod group;
 mod host;
 mod joining;

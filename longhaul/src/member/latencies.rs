@@ -11,7 +11,7 @@ const OCTAVES: u32 = 26;
 const BUCKETS: usize = (OCTAVES * FINE) as usize;
 
 #[derive(Clone, Debug)]
-pub(super) struct Latencies {
+pub(crate) struct Latencies {
     counts: Box<[u32; BUCKETS]>,
     total: u64,
 }
@@ -23,18 +23,18 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    pub(super) fn record(&mut self, took: Duration) {
+    pub(crate) fn record(&mut self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.counts[bucket(nanos)] += 1;
         self.total += 1;
     }
 
-    pub(super) const fn total(&self) -> u64 {
+    pub(crate) const fn total(&self) -> u64 {
         self.total
     }
 
     /// As long or shorter than this were so many of a thousand; `None` if there were none at all.
-    pub(super) fn per_mille(&self, per_mille: u64) -> Option<Duration> {
+    pub(crate) fn per_mille(&self, per_mille: u64) -> Option<Duration> {
         let wanted = (self.total * per_mille).div_ceil(1000).max(1);
         let mut seen = 0;
         let found = self.counts.iter().position(|count| {
@@ -45,7 +45,7 @@ impl Latencies {
     }
 
     /// What was long ago counts for less.
-    pub(super) fn fade(&mut self) {
+    pub(crate) fn fade(&mut self) {
         self.counts.iter_mut().for_each(|count| *count /= 2);
         self.total = self.counts.iter().copied().map(u64::from).sum();
     }

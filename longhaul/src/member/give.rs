@@ -8,7 +8,7 @@ use longhaul_core::wire::APP_REPLY_MAX;
 use longhaul_state::source::{Part, Progress, SourceErrorKind, Survey};
 use longhaul_state::{Content, Item, Source, SourceError, Walk};
 
-use super::application::Snapshot;
+use crate::live::Snapshot;
 use crate::watch::Watch;
 
 /// A capture that is given to a joiner.
@@ -59,19 +59,19 @@ impl Given {
     }
 
     /// Whether the joiner has come for it.
-    pub(super) const fn has_come(&self) -> bool {
+    pub(crate) const fn has_come(&self) -> bool {
         self.session.is_some()
     }
 
     /// Bytes that were sent since this was asked last.
-    pub(super) fn sent_since(&mut self) -> u64 {
+    pub(crate) fn sent_since(&mut self) -> u64 {
         let Some(sent) = self.session.as_ref().map(|session| session.stats().bytes_sent) else { return 0 };
         // A session that took the place of a lost one counts anew.
         sent.saturating_sub(std::mem::replace(&mut self.counted, sent))
     }
 
     /// So many bytes a second at most.
-    pub(super) fn limit_rate(&self, bytes_per_second: Option<NonZeroU64>) {
+    pub(crate) fn limit_rate(&self, bytes_per_second: Option<NonZeroU64>) {
         if let Some(session) = &self.session {
             session.limit_rate(bytes_per_second);
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::latencies::Latencies;
 
 /// A window is judged this often at most.
-pub(super) const WINDOW: Duration = Duration::from_millis(100);
+pub(crate) const WINDOW: Duration = Duration::from_millis(100);
 
 /// What is bounded: how many of a thousand writes may take longer, and from how many writes on it has a baseline.
 const BOUNDED: [(u32, u64); 2] = [(10, BASELINE_WRITES), (1, 10 * BASELINE_WRITES)];
@@ -40,7 +40,7 @@ const LEAST: u64 = 1 << 20;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Restraint {
+pub(crate) struct Restraint {
     /// By whose requests and words, and by turns where nobody says how long his writes take, while nothing moves.
     told: Latencies,
     turns: Latencies,
@@ -83,17 +83,17 @@ struct Account {
 }
 
 impl Restraint {
-    pub(super) fn new(yields: bool) -> Self {
+    pub(crate) fn new(yields: bool) -> Self {
         Self { is_off: !yields, ..Self::default() }
     }
 
     /// A write took so long, as its writer sees it.
-    pub(super) fn note_write(&mut self, took: Duration) {
+    pub(crate) fn note_write(&mut self, took: Duration) {
         self.note(took, false);
     }
 
     /// A turn took so long, the wait for it included.
-    pub(super) fn note_turn(&mut self, took: Duration) {
+    pub(crate) fn note_turn(&mut self, took: Duration) {
         self.note(took, true);
     }
 
@@ -112,12 +112,12 @@ impl Restraint {
     }
 
     /// Whether windows are to be judged.
-    pub(super) const fn judges(&self) -> bool {
+    pub(crate) const fn judges(&self) -> bool {
         self.moving.is_some()
     }
 
     /// Something moves from now on.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         if !std::mem::replace(&mut self.is_moving, true) && !self.is_off {
             let by_turns = self.told.total() < BASELINE_WRITES;
             let accounts = Account::of(if by_turns { &self.turns } else { &self.told });
@@ -135,17 +135,17 @@ impl Restraint {
     }
 
     /// Nothing moves any more.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         (self.is_moving, self.moving) = (false, None);
     }
 
     /// Bytes a second that may be sent; `None`: as many as can be, for there is no baseline, or nothing moves.
-    pub(super) fn limit(&self) -> Option<NonZeroU64> {
+    pub(crate) fn limit(&self) -> Option<NonZeroU64> {
         self.moving.as_ref().and_then(|moving| NonZeroU64::new(moving.limit))
     }
 
     /// A beat has passed, and so many bytes a second were sent in it.
-    pub(super) fn beat(&mut self, sent_per_second: u64) {
+    pub(crate) fn beat(&mut self, sent_per_second: u64) {
         let Some(moving) = &mut self.moving else { return };
         moving.fastest = moving.fastest.max(sent_per_second);
         moving.beats += 1;
