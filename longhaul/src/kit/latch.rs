@@ -54,21 +54,22 @@ impl<S: Subject> Trial<S> {
         let pending = history.open(begun).iter().map(|transaction| transaction.member);
         let providing = bench.member(1, Arc::new(watched)).found(&bench.digest(begun), pending);
         let joining = bench.member(2, Arc::clone(&joiner.application)).join();
-        let failed = |error: Error| format!("a member could not start: {error}");
+        let failed = |error: Error| format!("a member could not begin: {error}");
         let (providing, joining) = (Arc::new(providing.map_err(failed)?), Arc::new(joining.map_err(failed)?));
         let events = providing.events();
         // What comes behind waits until the latch is closed, which is seen where something is pending.
         let is_seen = |at: &u64| !history.open(*at).is_empty();
         let freely = (begun.midpoint(history.len())..history.len()).find(is_seen).unwrap_or(history.len());
         let writer = Offering::start(&bench, &provider, &providing, begun..freely, &told);
-        let fetched = joining
-            .fetch_state(&[providing.local_addr().to_string()], b"", STALL_TIMEOUT)
-            .and_then(StateTransfer::wait);
+        let transfer =
+            joining.fetch_state(&[providing.local_addr().to_string()], b"", STALL_TIMEOUT).map_err(failed)?;
+        told.await_end(&transfer);
+        let fetched = transfer.wait();
         told.set(|now| now.is_joined = true);
-        writer.wait(&bench, "the latch has opened")?;
         if let Some(slipped) = told.lock().slipped.take() {
             return Err(slipped);
         }
+        writer.wait(&bench, "the latch has opened")?;
         let at = match fetched {
             Ok(Fetched::State(state)) => {
                 state.digest.entry(bench.subject.sender()).map_or(0, |entry| entry.delivered().0)
@@ -180,6 +181,16 @@ impl Told {
 
     fn wait(&self, is_time: impl Fn(&Now) -> bool) {
         drop(self.1.wait_while(self.lock(), |now| !is_time(now)).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Until the joiner has come to an end, or nothing else can be found out.
+    fn await_end(&self, transfer: &StateTransfer) {
+        while !transfer.is_over() {
+            let waited = self.1.wait_timeout(self.lock(), SLIPS).unwrap_or_else(PoisonError::into_inner);
+            if waited.0.slipped.is_some() {
+                return transfer.cancel();
+            }
+        }
     }
 }
 
