@@ -87,6 +87,9 @@ pub(crate) struct Member {
     /// How much of the log is kept; four times as much while somebody joins
     #[arg(long, value_name = "SIZE", default_value = "256MiB")]
     pub(crate) log: ByteSize,
+    /// The longest that writes are held while somebody joins; at most 7s
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub(crate) lease: Duration,
 }
 
 impl Member {
@@ -99,6 +102,7 @@ impl Member {
                 max_clients: self.max_clients,
             },
             log_bytes: self.log.as_u64(),
+            lease: self.lease,
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct Application {
     pub(super) gate: Gate,
     pub(super) is_throttled: AtomicBool,
     /// Whose records are joined.
-    pub(super) order: Mutex<MemberId>,
+    pub(crate) order: Mutex<MemberId>,
 }
 
 impl Application {

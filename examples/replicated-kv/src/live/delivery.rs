@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use longhaul::MemberId;
-use longhaul::live::{Effect, Handle, Message, Transaction, Verdict};
+use longhaul::live::{Effect, Handle, Message, Request, Transaction, Verdict};
 use longhaul::states::Turn;
 
 use super::{Application, Transfers};
@@ -53,6 +53,17 @@ pub(super) struct Completion {
 }
 
 impl Delivery {
+    /// What is about to be ordered is in flight from now on; waits for as long as it is held.
+    #[must_use]
+    pub fn admit(&self) -> Option<Request> {
+        loop {
+            // Held for long, it waits for longer: a place that was never given is no reason to stop.
+            if let Ok(admitted) = self.transfers.admit() {
+                return admitted;
+            }
+        }
+    }
+
     /// Carries out `records`, which follow on each other; what is contained already is left out. Waits while
     /// they are held.
     ///

@@ -7,8 +7,13 @@
 //! ```
 //!
 //! The capture is atomic (one transaction of the engine), records are applied once (their place is written with
-//! their effect), and the group's one sender is the order. Every change of the state is a message, and at the latch
-//! messages are held: clients' requests need no gate of their own, they wait for their record.
+//! their effect), and the group's one sender is the order.
+//!
+//! **Requests at the latch.** A write is in flight from before it has a place until it is answered: at the primary all those
+//! of one batch, whoever's clients they are of; at a replica each of its own clients', until its record is there. A latch
+//! closes once none is in flight, and admits none ([`Transfers::admit`]): those that come wait where they are, at the primary
+//! in its queue, and are given their places when it opens. Nobody waits for a lock: a write to a key that a prepared
+//! transaction holds is refused at once, so that nothing need be parked; the prepares travel.
 
 mod application;
 mod delivery;
@@ -22,13 +27,15 @@ pub(crate) mod sink;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use longhaul::MemberId;
 use longhaul::live::{
     Apply, Capture, Config, Contract, Delivered, Entry, Fetched, Member, MemberBuilder, Policy, Properties,
+    Request,
 };
+use longhaul::{ErrorKind, MemberId};
 use longhaul_core::digest::SequenceNumber;
 
 pub use application::Application;
@@ -37,10 +44,27 @@ pub use gate::Gate;
 pub use pins::PrimaryPins;
 
 use crate::error::Error;
+use crate::member::SubmitError;
 use crate::store::Store;
 
 /// A joiner or provider that makes no progress for so long is given up.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a latch may take; half of it is for what is in flight, and a write waits for a sync of the primary's disk, at a
+/// replica for one of its own as well.
+const LATCH_BUDGET: Duration = Duration::from_millis(50);
+
+/// How long a write is held at most. No latch takes as long, but one may follow on another.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What joiners may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of the log that are kept for them.
+    pub log_bytes: u64,
+    /// The longest that writes are held for one.
+    pub lease: Duration,
+}
 
 /// This process's part in live transfers: a member that provides, or one that joins.
 pub struct Transfers {
@@ -49,7 +73,9 @@ pub struct Transfers {
     /// Where joiners dial.
     ip: IpAddr,
     insecure: bool,
-    log_bytes: u64,
+    bounds: Bounds,
+    /// Clients' writes that are held at the moment.
+    held: AtomicU64,
     /// Holds the port where joiners dialled last: who is started again is found again.
     port_file: PathBuf,
     member: Mutex<Option<Arc<Member>>>,
@@ -63,10 +89,11 @@ impl Transfers {
         pins: Arc<PrimaryPins>,
         ip: IpAddr,
         insecure: bool,
-        log_bytes: u64,
+        bounds: Bounds,
         port_file: PathBuf,
     ) -> Self {
-        Self { application, pins, ip, insecure, log_bytes, port_file, member: Mutex::default() }
+        let (held, member) = (AtomicU64::new(0), Mutex::default());
+        Self { application, pins, ip, insecure, bounds, held, port_file, member }
     }
 
     /// Where joiners dial; `None` while there is no member.
@@ -115,14 +142,28 @@ impl Transfers {
         }
     }
 
-    /// Does what a client waits for: what is sent to joiners yields to it.
-    pub fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
-        let since = Instant::now();
-        let done = work();
-        if let Ok(member) = self.member() {
-            member.note_write_latency(since.elapsed());
+    /// A client's write is in flight from now on, until what is returned is dropped: it waits while a latch is closed or
+    /// closes, and no latch is closed meanwhile. `None`: nobody can be given a state here, and so nothing is held.
+    ///
+    /// # Errors
+    /// [`SubmitError::Held`]: it was held for too long.
+    pub fn admit(&self) -> Result<Option<Request>, SubmitError> {
+        let Some(member) = self.member().ok().filter(|member| member.is_operational()) else {
+            return Ok(None);
+        };
+        let _held = Held::new(&self.held);
+        match member.request(PATIENCE) {
+            Ok(request) => Ok(Some(request)),
+            Err(error) if error.kind() == ErrorKind::Stalled => Err(SubmitError::Held),
+            // It has been stopped: whoever takes its place has no state yet.
+            Err(_) => Ok(None),
         }
-        done
+    }
+
+    /// How many writes are held at the moment.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Ends what is under way, and waits for it.
@@ -153,7 +194,9 @@ impl Transfers {
         let offers = Properties::TOTAL_ORDER.and(Properties::SEND_AGAIN).and(Properties::LOG);
         let config = Config {
             stall_timeout: STALL_TIMEOUT,
-            log_bytes: self.log_bytes,
+            lease: self.bounds.lease,
+            latch_budget: LATCH_BUDGET,
+            log_bytes: self.bounds.log_bytes,
             policy: Policy::Throttle,
             ..Config::new(member, offers, contract)
         };
@@ -164,6 +207,22 @@ impl Transfers {
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Member>>> {
         self.member.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts one that waits to be admitted.
+struct Held<'a>(&'a AtomicU64);
+
+impl<'a> Held<'a> {
+    fn new(held: &'a AtomicU64) -> Self {
+        held.fetch_add(1, Ordering::Relaxed);
+        Self(held)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -38,6 +38,8 @@ pub enum SubmitError {
     Refused(Refusal),
     /// The primary can't be reached: nothing was changed.
     Unreachable(String),
+    /// Writes are held here while somebody joins, for too long: nothing was changed.
+    Held,
     /// It was submitted, and no answer came: it may be carried out, or not.
     InDoubt,
 }
@@ -47,6 +49,7 @@ impl fmt::Display for SubmitError {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Unreachable(why) => write!(f, "the primary can't be reached ({why}): try again later"),
+            Self::Held => f.write_str("writes are held here while a replica joins: try again, or elsewhere"),
             Self::InDoubt => f.write_str(
                 "the connection was lost before the answer came: it may be carried out or not; look before you repeat it",
             ),

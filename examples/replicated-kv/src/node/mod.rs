@@ -9,12 +9,14 @@
 
 mod primary;
 mod replica;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longhaul::MemberId;
 use longhaul::live::SpilledLog;
@@ -24,7 +26,7 @@ use crate::copy::Copies;
 use crate::door::{self, Door, Listening};
 use crate::error::Error;
 use crate::home::Home;
-use crate::live::{Application, Delivery, PrimaryPins, Transfers};
+use crate::live::{Application, Bounds, Delivery, PrimaryPins, Transfers};
 use crate::member::Link;
 use crate::order::Orderer;
 use crate::stop::Stop;
@@ -39,6 +41,8 @@ pub struct Options {
     pub listening: Listening,
     /// Bytes of the log that are kept.
     pub log_bytes: u64,
+    /// The longest that writes are held for who joins.
+    pub lease: Duration,
 }
 
 /// Whom a replica follows, and from whom it has its state.
@@ -169,7 +173,7 @@ impl Parts {
             sources,
             ip,
             options.listening.insecure,
-            options.log_bytes,
+            Bounds { log_bytes: options.log_bytes, lease: options.lease },
             options.data.join("joiners"),
         ));
         let (applied, stop) = (Applied::default(), Stop::default());

@@ -62,7 +62,7 @@ struct PrimaryDesk {
 
 impl Submit for PrimaryDesk {
     fn submit(&self, operation: Operation) -> Result<Submitted, SubmitError> {
-        self.transfers.timed(|| self.queue.submit(operation))
+        self.queue.submit(operation)
     }
 }
 
@@ -77,6 +77,7 @@ impl Desk for PrimaryDesk {
             status.extend(store_status(&store));
         }
         status.extend(self.transfers.address().map(|address| ("joiners_dial", address.to_string())));
+        status.push(("held", self.transfers.held().to_string()));
         for follower in self.feeds.followers() {
             status.push(("follower", format!("{} at {}", follower.member, follower.applied)));
         }

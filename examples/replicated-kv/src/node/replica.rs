@@ -153,7 +153,8 @@ struct ReplicaDesk {
 
 impl Submit for ReplicaDesk {
     fn submit(&self, operation: Operation) -> Result<Submitted, SubmitError> {
-        let sequence = self.transfers.timed(|| self.link.submit(operation))?;
+        let _in_flight = self.transfers.admit()?;
+        let sequence = self.link.submit(operation)?;
         // A replica that joins is behind for as long as that takes.
         let is_here = !self.home.is_behind() && self.applied.wait_for(sequence, HERE);
         Ok(Submitted { sequence, is_here })
@@ -180,6 +181,7 @@ impl Desk for ReplicaDesk {
             status.extend(store_status(&store));
         }
         status.extend(self.transfers.address().map(|address| ("joiners_dial", address.to_string())));
+        status.push(("held", self.transfers.held().to_string()));
         status
     }
 }

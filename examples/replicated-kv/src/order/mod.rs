@@ -8,7 +8,7 @@
 //!         answers ◀────────────── durable ─────────────────┴──▶ Applied: feeds and readers go on
 //! ```
 //!
-//! Nobody is answered before the record is durable. While one batch is made durable the next one gathers, so many
+//! A batch begins only when no latch is closed, and a latch closes only between batches. Nobody is answered before the record is durable. While one batch is made durable the next one gathers, so many
 //! clients share each fsync. When the disk fails, the order ends: what was not answered is in doubt, and the process
 //! says so and stops.
 
@@ -96,6 +96,8 @@ impl Work {
     }
 
     fn order(&mut self, batch: Vec<Submission>) -> Result<(), Error> {
+        // From before it has places until it is answered: a latch waits for it, or it for the latch.
+        let _in_flight = self.delivery.admit();
         let mut records = Vec::with_capacity(batch.len());
         let mut answers = Vec::with_capacity(batch.len());
         for Submission { operation, answer } in batch {

@@ -36,18 +36,18 @@ fn joins_from_a_replica(by: &str) {
     let pending = primary.connect().ask_for_lines("PENDING").unwrap();
     let path = home.path().join("journal");
     let journal = Journal::create(&path).unwrap();
-    let (stop, load) = (AtomicBool::new(false), load_on(&[&primary], &mut random));
-    let [first, second] = thread::scope(|scope| {
+    let by = ["--join-by", by];
+    let first = Member::replica(&home.path().join("a"), &primary, &by);
+    let (stop, load) = (AtomicBool::new(false), load_on(&[&primary, &first], &mut random));
+    let second = thread::scope(|scope| {
         let load = scope.spawn(|| load::write(&load, &journal, &stop).unwrap());
         wait_for(&path, 1000);
-        let by = ["--join-by", by];
-        let first = Member::replica(&home.path().join("a"), &primary, &by);
         let options = [&by[..], &["--from", &first.address]].concat();
         let second = Member::replica(&home.path().join("b"), &primary, &options);
         wait_for(&path, 1000);
         stop.store(true, Ordering::Relaxed);
         load.join().unwrap();
-        [first, second]
+        second
     });
     one_root(&[&primary, &first, &second]);
     compare(&path, &second);
