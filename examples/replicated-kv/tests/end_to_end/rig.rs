@@ -152,6 +152,14 @@ impl Member {
         Connection::open(&self.address).and_then(|mut member| member.applied()).ok().flatten()
     }
 
+    /// The most memory that its process has had so far, where the system tells.
+    pub(crate) fn peak_bytes(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.as_ref()?.id())).ok()?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kibibytes: u64 = peak.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kibibytes << 10)
+    }
+
     /// Its data directory.
     pub(crate) fn data(&self) -> PathBuf {
         self.home.join("data")
