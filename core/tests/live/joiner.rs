@@ -116,6 +116,21 @@ fn a_joiner_serves_only_after_commit() {
     assert_eq!(joiner.state(), State::Serving);
 }
 
+#[test]
+fn a_member_with_an_old_state_delivers_into_it_what_a_new_one_would_not_leave_out() {
+    let old = |delivered| digest(delivered, delivered);
+    let mut joiner = following();
+    assert!(joiner.allows_delivery(&old(8), &message(9), Effect::Write), "while it follows");
+    let mut joiner = at_ready();
+    assert!(joiner.allows_delivery(&old(3), &message(4), Effect::Write), "the old one may have to stand");
+    assert!(!joiner.allows_delivery(&old(4), &message(5), Effect::Write), "it comes behind the new one");
+    assert!(joiner.allows_delivery(&old(5), &message(5), Effect::Write), "it is not delivered anyway");
+    joiner.handle_frame(tag(1), &Frame::Commit, ms(5));
+    assert!(!joiner.allows_delivery(&old(3), &message(4), Effect::Write), "while states are swapped");
+    joiner.handle_committed(ms(6));
+    assert!(joiner.allows_delivery(&old(4), &message(5), Effect::Write), "into the new one");
+}
+
 // Catalogue: F72, F73
 #[test]
 fn without_a_word_it_asks_and_never_decides() {

@@ -1,6 +1,6 @@
 //! What a provider refuses, remembers and decides.
 
-use longhaul_core::digest::Digest;
+use longhaul_core::digest::{Digest, Entry, SequenceNumber};
 use longhaul_core::id::{Epoch, TransferId};
 use longhaul_core::message::{Effect, Verdict};
 use longhaul_core::transfer::live::{At, Command, Config, Event, Link, Policy, Role};
@@ -364,6 +364,31 @@ fn who_is_not_operational_or_no_participant_gives_nothing_and_a_latch_still_gets
     let ready = ready(&provider);
     provider.handle_frame(LINK, tag(1), &ready, ms(5));
     assert_eq!(provider.outcome(tag(1)), Some(Decision::Commit));
+}
+
+#[test]
+fn who_gets_another_state_aborts_what_it_gives_and_goes_on_with_the_old_one_until_it_is_replaced() {
+    let mut provider = provider();
+    assert_eq!(provider.handle_request(ms(0)), Verdict::Deliver);
+    provider.handle_request_done(ms(0));
+    latched(&mut provider);
+    provider.set_role(Role::Joining, ms(4));
+    assert_eq!(provider.outcome(tag(1)), Some(Decision::Abort), "also at the latch");
+    assert!(provider.is_idle() && !provider.is_latched());
+    assert_eq!(provider.handle_request(ms(4)), Verdict::Hold);
+    assert_eq!(deliver(&mut provider, 4, Effect::Write, ms(4)), Verdict::Deliver);
+    let mut other = Digest::new();
+    other.insert(Entry::new(WRITER, SequenceNumber(2), SequenceNumber(2)).unwrap()).unwrap();
+    provider.replace(other, [WRITER], ms(5));
+    assert_eq!(provider.pending(), 1);
+    assert_eq!(
+        deliver(&mut provider, 4, Effect::Write, ms(5)),
+        Verdict::SendAgain { from: SequenceNumber(3) }
+    );
+    assert_eq!(deliver(&mut provider, 3, Effect::Write, ms(5)), Verdict::Deliver);
+    assert_eq!(provider.outcome(tag(1)), Some(Decision::Abort), "what is recorded stays");
+    provider.set_role(Role::Provider, ms(6));
+    assert_eq!(provider.handle_request(ms(6)), Verdict::Deliver);
 }
 
 #[test]

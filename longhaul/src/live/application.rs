@@ -130,7 +130,10 @@ pub trait Stage: Send + Sync {
     fn discard(&self);
 
     /// The hidden copy becomes the state: it, its digest and its pending prepares replace the old ones in one
-    /// durable step that takes no longer for a larger state.
+    /// durable step that takes no longer for a larger state. Nothing is delivered meanwhile. Where the old state had
+    /// messages that are above `digest`, they come again ([`super::Turn::delivered`] says behind which).
+    /// A message that the new one contains may never come: whoever waits for it here is woken, and what is pending counts as
+    /// answered yes.
     ///
     /// # Errors
     /// If the old state still stands: the transfer fails.
@@ -148,7 +151,8 @@ pub trait Latch: Send + Sync {
         let _ = on;
     }
 
-    /// The member is operational from now on: its clients are admitted.
+    /// The member is operational from now on: its clients are admitted. Also where it has not got another state, and
+    /// goes on with the one that it has.
     fn serve(&self) {}
 }
 

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use longhaul_core::id::TransferId;
-use longhaul_core::transfer::live::Config;
+use longhaul_core::transfer::live::{Config, Role};
 
 use super::fetch::{Held, Outcome, StateTransfer};
 use super::join::Joining;
@@ -15,7 +15,8 @@ use super::stage::{Stager, Work};
 use crate::error::{Error, ErrorKind};
 
 impl Shared {
-    /// Begins to get a state from the first of `targets` that gives it.
+    /// Begins to get a state from the first of `targets` that gives it. A member that has one is not operational from now on,
+    /// until this one is there, or none comes.
     pub(super) fn fetch(
         self: &Arc<Self>,
         state: &mut State,
@@ -24,9 +25,8 @@ impl Shared {
         timeout: Duration,
         transfer: TransferId,
     ) -> Result<StateTransfer, Error> {
-        if state.provider.is_some() || state.joining.is_some() {
-            let what = "this member has a state, or a transfer under way";
-            return Err(Error::new(ErrorKind::Usage, what));
+        if state.joining.is_some() {
+            return Err(Error::new(ErrorKind::Usage, "this member has a transfer under way"));
         }
         let config = Config { stall_timeout: timeout, ..self.config };
         let machine = JoinerMachine::new(config, transfer, Joining::name(0), self.clock.joiner());
@@ -50,6 +50,9 @@ impl Shared {
             return Err(Error::new(ErrorKind::Other, "a transfer's threads can't be started"));
         }
         let begun = StateTransfer::new(Arc::clone(self), Arc::clone(&outcome));
+        if let Some(old) = &mut state.provider {
+            old.set_role(Role::Joining, self.clock.provider());
+        }
         state.joining = Some(Joining::new(Box::new(machine), targets, work, pins, outcome));
         self.drive(state);
         Ok(begun)

@@ -204,13 +204,9 @@ impl Shared {
             JoinerCommand::Reoffer => state.call(Call::Reoffer),
             JoinerCommand::Commit => joining.work.push(joining.generation, Item::Commit),
             JoinerCommand::Serve => {
-                let role = state.wanted;
-                if let Some(machine) = &mut state.provider {
-                    machine.set_role(role, self.clock.provider());
-                }
-                self.admit();
-                state.call(Call::Serve);
-                state.call(Call::Reoffer);
+                // What it has accepted it has got.
+                state.accepts = false;
+                self.serve_on(state);
             }
         }
     }
@@ -321,9 +317,9 @@ impl Shared {
         state.joining.as_ref().is_some_and(|joining| joining.stands(number))
     }
 
-    /// Tells how it goes, and ends what is over.
-    pub(super) fn settle_joining(self: &Arc<Self>, state: &mut State) {
-        let Some(joining) = &mut state.joining else { return };
+    /// Tells how it goes, and ends what is over. Whether there is more to do now.
+    pub(super) fn settle_joining(self: &Arc<Self>, state: &mut State) -> bool {
+        let Some(joining) = &mut state.joining else { return false };
         // Dropped: its writer ends it behind the last frame.
         joining.closing = None;
         let (phase, epoch) = (joining.machine.state(), joining.machine.tag().epoch);
@@ -336,12 +332,25 @@ impl Shared {
         if before != Some(phase) {
             self.watchers.emit(&Event::Phase(phase));
         }
-        if let Some(result) = joining.result() {
-            joining.outcome.set(result);
-            joining.work.close();
-            // With it goes the way to the pin thread, which ends behind the last pin.
-            state.joining = None;
+        let Some(result) = joining.result() else { return false };
+        joining.outcome.set(result);
+        joining.work.close();
+        // With it goes the way to the pin thread, which ends behind the last pin.
+        state.joining = None;
+        if phase == Phase::Failed {
+            self.serve_on(state);
         }
+        true
+    }
+
+    /// The member is operational from now on, if it has a state: another one, or still the old one.
+    fn serve_on(&self, state: &mut State) {
+        let role = state.wanted;
+        let Some(machine) = &mut state.provider else { return };
+        machine.set_role(role, self.clock.provider());
+        self.admit();
+        state.call(Call::Serve);
+        state.call(Call::Reoffer);
     }
 }
 

@@ -87,8 +87,8 @@ impl MemberBuilder {
         self
     }
 
-    /// Whether a member that has no state takes one that it has not asked for, from whoever
-    /// [pushes](Member::push_state) it. No unless told.
+    /// Whether the member takes one state that it has not asked for, from whoever [pushes](Member::push_state) it, until it
+    /// has got one. No unless told.
     pub fn accept_pushes(mut self, accepts: bool) -> Self {
         self.accepts = accepts;
         self
@@ -249,12 +249,24 @@ impl Member {
         self.shared.drive(&mut state);
     }
 
+    /// Whether it takes one state that it has not asked for, as [`MemberBuilder::accept_pushes`] says, from now on: after it
+    /// has got one it takes no other, unless told again.
+    pub fn accept_pushes(&self, accepts: bool) {
+        self.shared.lock().accepts = accepts;
+    }
+
     /// Gets the state from the first of `targets` (`HOST:PORT`) that gives it: `getState(target, state_id,
     /// timeout)`. Where one is lost or refuses, the next takes over. `state_id` names a part of the state in the
     /// application's own words; empty: all of it. Who makes no progress for `timeout` is given up.
     ///
+    /// A member that has a state may get another one at any time. From now on it is not operational: whom it gives its state
+    /// is refused, and requests are held. Its messages are delivered into the old state as before, which the application
+    /// may answer reads from, until [`super::Stage::commit`] replaces it in one step. If none comes the old one stands,
+    /// and it is operational again: that state has gone on receiving the group's messages. Either way
+    /// [`super::Latch::serve`] says so.
+    ///
     /// # Errors
-    /// If this member is operational already or has a transfer under way, or `timeout` is shorter than four
+    /// If this member has a transfer under way, or `timeout` is shorter than four
     /// leases. What becomes of it is told by [`StateTransfer::wait`].
     pub fn fetch_state(
         &self,
@@ -272,7 +284,7 @@ impl Member {
         self.shared.fetch(&mut state, targets, state_id.to_vec(), timeout, fresh_transfer()?)
     }
 
-    /// Has `target` (`HOST:PORT`), a member that has no state and [accepts](MemberBuilder::accept_pushes) it, get this
+    /// Has `target` (`HOST:PORT`), a member that [accepts](Member::accept_pushes) it, get this
     /// one's: after a merge, say. Returns once it serves.
     ///
     /// # Errors

@@ -148,11 +148,10 @@ impl Shared {
             } else if self.transmit(state) {
             } else if let Some(event) = state.provider.as_mut().and_then(|machine| machine.poll_event()) {
                 self.tell(event);
-            } else {
+            } else if !self.settle_joining(state) {
                 break;
             }
         }
-        self.settle_joining(state);
         if state.is_latched() {
             self.hurry.notify_all();
         }

@@ -216,10 +216,14 @@ impl Stager {
         if digest.entry(shared.config.member).is_none() {
             digest.insert(Entry::fresh(shared.config.member))?;
         }
-        let machine = ProviderMachine::new(shared.config, Role::Joining, (*digest).clone(), prepared)?;
+        let config = shared.config;
+        let machine = ProviderMachine::new(config, Role::Joining, (*digest).clone(), prepared.clone())?;
         guarded(|| shared.application.commit(&digest))?;
         let mut state = shared.lock();
-        state.provider = Some(Box::new(machine));
+        match &mut state.provider {
+            Some(old) => old.replace(*digest, prepared, shared.clock.provider()),
+            none => *none = Some(Box::new(machine)),
+        }
         if let Some(joining) = &mut state.joining {
             joining.machine.handle_committed(shared.clock.joiner());
         }

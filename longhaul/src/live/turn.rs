@@ -55,6 +55,12 @@ impl<'a> Turn<'a> {
                 .as_mut()
                 .map_or(Verdict::Drop, |joining| joining.machine.handle_message(message, effect)));
         };
+        // One that gets another state goes on with the old one, until that is about to be replaced.
+        if let Some(joining) = joining
+            && !joining.machine.allows_delivery(machine.delivered(), message, effect)
+        {
+            return Ok(Verdict::Hold);
+        }
         let verdict = machine
             .handle_message(message, effect, (RECORD_HEAD + log_bytes) as u32, now)
             .map_err(|error| Error::new(ErrorKind::Other, error.to_string()).with_cause(error))?;

@@ -7,4 +7,5 @@ mod gate;
 mod host;
 mod joining;
 mod map;
+mod rejoining;
 mod wire;

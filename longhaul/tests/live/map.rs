@@ -271,6 +271,8 @@ impl Stage for Map {
         store.digest = digest.clone();
         *self.lock() = store;
         *hidden = None;
+        // What somebody waits for may be contained.
+        self.ring(0);
         Ok(())
     }
 }

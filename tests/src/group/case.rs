@@ -59,8 +59,10 @@ pub struct Case {
 /// What a scenario expects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Expected {
-    /// At least so many members come to serve, epochs abort, outcomes are asked for, joiners are released, prepares travel.
+    /// At least so many members come to serve, have had a state before, stay with it, epochs abort, outcomes are asked for, joiners are released, prepares travel.
     pub(super) served: u64,
+    pub(super) rejoined: u64,
+    pub(super) stayed: u64,
     pub(super) aborted: u64,
     pub(super) doubts: u64,
     pub(super) released: u64,
@@ -153,7 +155,20 @@ impl Case {
             case.faults.sort_by_key(|timed| timed.at);
         }
         case.draw_protocol(&mut Random::new(seed ^ 0xfe7d));
+        case.draw_rejoins(&mut Random::new(seed ^ 0x4e70));
         case
+    }
+
+    /// In half of the live transfers members that have a state get another one.
+    fn draw_rejoins(&mut self, random: &mut Random) {
+        if self.protocol.is_some() || random.one_in(2) {
+            return;
+        }
+        for _ in 0..random.within(1, 4) {
+            let fault = Fault::Rejoin { host: random.below(self.hosts() as u64) as usize };
+            self.faults.push(Timed { at: random.within(0, self.calm), fault });
+        }
+        self.faults.sort_by_key(|timed| timed.at);
     }
 
     /// Half of the seeds are of a live transfer, and what they are without this.

@@ -28,18 +28,28 @@ pub(super) struct Clients {
     waiting: Vec<Request>,
     /// Transactions that are prepared, and whose votes are awaited.
     votes: BTreeMap<u64, BTreeSet<usize>>,
-    /// Under total order a request ends when its own message is delivered.
+    /// Under total order a request ends when its own message is delivered, or contained; those up to this one were.
     in_flight: u64,
+    heard: u64,
+    is_started: bool,
 }
 
 impl Clients {
+    pub(super) const fn has_started(&self) -> bool {
+        self.is_started
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.waiting.is_empty() && self.votes.is_empty() && self.in_flight == 0
     }
 }
 
 impl Process {
+    /// Begins, or goes on.
     pub(super) fn start_client(&mut self, world: &mut Shared) {
+        if std::mem::replace(&mut self.clients.is_started, true) {
+            return self.retry_requests(world);
+        }
         world.agenda.after(world.case.every, Event::Client { process: self.number });
     }
 
@@ -115,8 +125,10 @@ impl Process {
     }
 
     /// Under total order one's own message has come back.
-    pub(super) fn own_message(&mut self, content: &Content, world: &mut Shared) {
-        if world.case.total && content.writer == self.member && self.clients.in_flight > 0 {
+    pub(super) fn own_message(&mut self, sequence: u64, content: &Content, world: &mut Shared) {
+        let is_new = sequence > self.clients.heard;
+        if world.case.total && content.writer == self.member && is_new && self.clients.in_flight > 0 {
+            self.clients.heard = sequence;
             self.clients.in_flight -= 1;
             self.done(world);
         }

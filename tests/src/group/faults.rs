@@ -34,6 +34,8 @@ pub(super) enum Fault {
     Lose { host: usize },
     /// It provides again.
     Return { host: usize },
+    /// It has a state, and gets another one.
+    Rejoin { host: usize },
 }
 
 impl Fault {
@@ -65,7 +67,8 @@ impl Fault {
             | Self::Leap { host, .. }
             | Self::Retire { host, .. }
             | Self::Lose { host }
-            | Self::Return { host } => host,
+            | Self::Return { host }
+            | Self::Rejoin { host } => host,
         }
     }
 }

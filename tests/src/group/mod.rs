@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Members write all the while, in one message or in two phases, and are killed, put to sleep and cut off; whoever
-//! starts joins. Then faults stop, later the writers do, and everybody must come to the same state. What must
+//! starts joins, and in half of the live transfers some of those that have a state join again. Then faults stop, later the writers do, and everybody must come to the same state. What must
 //! hold throughout stands in `judge`. One seed, one history: half of the seeds are of a live transfer, the others of one
 //! of the fetches, over a channel that is strict or late and forgetful.
 
@@ -47,6 +47,10 @@ use world::World;
 pub struct Outcome {
     /// Members that came to serve by a transfer.
     pub served: u64,
+    /// Of them, members that had a state already; and times that one did not get another.
+    pub rejoined: u64,
+    /// See there.
+    pub stayed: u64,
     /// Epochs whose outcome was Commit, and Abort.
     pub committed: u64,
     /// See there.

@@ -7,7 +7,7 @@ use longhaul_core::id::{MemberId, TransferId};
 use longhaul_core::message::{Effect, Handle, Message, Verdict};
 use longhaul_core::time::Instant;
 use longhaul_core::transfer::fetch;
-use longhaul_core::transfer::live::{Joiner, Link, State as At};
+use longhaul_core::transfer::live::{Joiner, Link, Role, State as At};
 use longhaul_core::transfer::wire::FRAME_MAX;
 
 use super::agenda::Event;
@@ -93,8 +93,16 @@ impl Process {
         let control = fetching::control(&content);
         let control = control.as_ref().map(|(tag, frame)| (*tag, frame));
         let verdict = if let Some(provider) = &mut self.provider {
-            let verdict = provider.handle_message(&message, content.effect, control, now);
-            verdict.expect("room for all incarnations")
+            let allowed = self
+                .joiner
+                .as_mut()
+                .is_none_or(|joiner| joiner.allows_delivery(provider.delivered(), &message, content.effect));
+            if allowed {
+                let verdict = provider.handle_message(&message, content.effect, control, now);
+                verdict.expect("room for all incarnations")
+            } else {
+                Verdict::Hold
+            }
         } else if let Some(joiner) = &mut self.joiner {
             joiner.handle_message(&message, content.effect)
         } else if let Some(joiner) = self.fetching.machine.as_mut().filter(|_| self.fetching.is_on_channel) {
@@ -105,13 +113,13 @@ impl Process {
         match verdict {
             Verdict::Deliver => {
                 self.store.as_mut().expect("it has a state").deliver(sender, sequence, &content);
-                self.own_message(&content, world);
+                self.own_message(sequence, &content, world);
             }
             Verdict::Hold => {
                 world.outcome.held += 1;
                 self.held.push_back((stream, sequence));
             }
-            Verdict::Drop => {}
+            Verdict::Drop => self.own_message(sequence, &content, world),
             Verdict::SendAgain { from } => self.ask_again(stream, from.0, sequence, world),
         }
         if let Effect::Prepare(transaction) = content.effect
@@ -224,7 +232,7 @@ impl Process {
                 }
             } else if let Some(event) = live.as_mut().and_then(|provider| provider.live().poll_event()) {
                 judge::told(self, event, world);
-            } else {
+            } else if !self.stays(now, world) {
                 break;
             }
         }
@@ -255,6 +263,20 @@ impl Process {
     pub(super) fn has_failed(&self) -> bool {
         self.joiner.as_ref().is_none_or(|joiner| joiner.state() == At::Failed)
             && self.fetching.state().is_none_or(|state| state == fetch::State::Failed)
+    }
+
+    /// A member that has failed to get another state goes on with the one that it has. Whether it is one.
+    fn stays(&mut self, now: Instant, world: &mut Shared) -> bool {
+        let has_failed = self.joiner.as_ref().is_some_and(|joiner| joiner.state() == At::Failed);
+        let Some(provider) = self.provider.as_mut().filter(|_| has_failed && !self.is_operational) else {
+            return false;
+        };
+        (self.joiner, self.is_operational) = (None, true);
+        provider.set_role(Role::Provider, now);
+        world.trace.say(world.agenda.now(), || format!("{} stays what it was", self.host));
+        world.outcome.stayed += 1;
+        self.retry_requests(world);
+        true
     }
 
     /// Whom it has the state from.

@@ -26,8 +26,9 @@
 //! | `skew N` | how far clocks run off, in thousandths | 0 |
 //! | `kill N at TIME for TIME`, `kill provider of N at ...`, `sleep N at ...`, `isolate N at ...`, `retire N at ...` | see the faults | |
 //! | `block A->B at TIME for TIME`, `cut N at TIME`, `lose N at TIME`, `leap N at TIME by TIME` | | |
+//! | `rejoin N at TIME` | a member that has a state gets another one | never |
 //! | `calm at TIME`, `quiet after TIME` | faults stop; so long after that writers do | 300ms, 300ms |
-//! | `expect serves N`, `aborts N`, `doubts N`, `releases N`, `pending N` | at least so many | any |
+//! | `expect serves N`, `rejoins N`, `stays N`, `aborts N`, `doubts N`, `releases N`, `pending N` | at least so many | any |
 //! | `expect while writing` | all serve before writers stop | any |
 //! | `seed N` | of what is left to chance | 1 |
 //!
@@ -149,6 +150,8 @@ fn expect(words: &mut SplitWhitespace<'_>, case: &mut Case) -> Option<()> {
     let expected = &mut case.expected;
     match words.next()? {
         "serves" => expected.served = number(words)?,
+        "rejoins" => expected.rejoined = number(words)?,
+        "stays" => expected.stayed = number(words)?,
         "aborts" => expected.aborted = number(words)?,
         "doubts" => expected.doubts = number(words)?,
         "releases" => expected.released = number(words)?,
@@ -196,6 +199,7 @@ fn read_fault(fault: &str, words: &mut SplitWhitespace<'_>) -> Option<Timed> {
             let (from, to) = (from.parse().ok()?, to.parse().ok()?);
             Timed { at, fault: Fault::Block { from, to, time } }
         }
+        "rejoin" => Timed { at: timed(words, "at")?, fault: Fault::Rejoin { host: host()? } },
         "lose" => Timed { at: timed(words, "at")?, fault: Fault::Lose { host: host()? } },
         "cut" => Timed { at: timed(words, "at")?, fault: Fault::Cut { host: host()? } },
         "leap" => {

@@ -96,7 +96,7 @@ pub(super) struct Store {
     pub(super) state: State,
     pub(super) prepared: Prepared,
     pub(super) digest: Delivered,
-    end: LogPoint,
+    pub(super) end: LogPoint,
     pub(super) log: Option<VecDeque<Logged>>,
     /// Where the log of all requests ends, and what is kept of it.
     requests_end: LogPoint,

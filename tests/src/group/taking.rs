@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use longhaul_core::digest::{Entry, SequenceNumber};
-use longhaul_core::id::{SnapshotId, TransferId};
+use longhaul_core::digest::Entry;
+use longhaul_core::id::{MemberId, SnapshotId, TransferId};
 use longhaul_core::time::Instant;
 use longhaul_core::transfer::LogPoint;
 use longhaul_core::transfer::live::{Failure, JoinerCommand, Role, State as At, Take};
@@ -34,6 +34,24 @@ impl Process {
             return self.fetch(protocol, world);
         }
         let Some(provider) = world.somebody(self.number) else { return };
+        self.join_from(provider, world);
+    }
+
+    /// Another state, for a member that has one; unless nobody else has.
+    pub(super) fn rejoin(&mut self, world: &mut Shared) {
+        if !self.is_operational || world.case.protocol.is_some() {
+            return;
+        }
+        let Some(provider) = world.somebody(self.number) else { return };
+        let now = self.now(world);
+        world.trace.say(world.agenda.now(), || format!("{} joins again", self.host));
+        self.is_operational = false;
+        world.leaves_operation(self.number);
+        self.provider.as_mut().expect("it was operational").set_role(Role::Joining, now);
+        self.join_from(provider, world);
+    }
+
+    fn join_from(&mut self, provider: MemberId, world: &mut Shared) {
         let transfer = TransferId(std::array::from_fn(|n| (world.random.next() >> n) as u8));
         let now = self.now(world);
         let config = world.config(self.member);
@@ -71,12 +89,13 @@ impl Process {
                 self.is_operational = true;
                 self.provider.as_mut().expect("it has committed").set_role(Role::Provider, now);
                 world.outcome.served += 1;
+                world.outcome.rejoined += u64::from(self.clients.has_started());
                 self.start_client(world);
             }
         }
     }
 
-    fn dial(&mut self, provider: longhaul_core::id::MemberId, now: Instant, world: &mut Shared) {
+    fn dial(&mut self, provider: MemberId, now: Instant, world: &mut Shared) {
         let joiner = self.joiner.as_mut().expect("it commands");
         let refused = matches!(joiner.failure(), Some(Failure::Refused(_)));
         let dead = world.process_of(provider).is_none();
@@ -221,15 +240,26 @@ impl Process {
         let hidden = self.hidden.take().expect("it is committed");
         let mut digest = joiner.digest().clone();
         // Of itself it knows that it has sent nothing.
-        let none = SequenceNumber::NONE;
-        let _ = digest.insert(Entry::new(self.member, none, none).expect("equal numbers"));
+        if digest.entry(self.member).is_none() {
+            digest.insert(Entry::fresh(self.member)).expect("room for all incarnations");
+        }
         let coordinators: Vec<_> = hidden.prepared.keys().map(|transaction| transaction.member).collect();
-        let store = Store::new(world.rules(), hidden.store.state, hidden.prepared, digest.clone());
+        let transactions: Vec<_> = hidden.prepared.keys().copied().collect();
+        let mut store = Store::new(world.rules(), hidden.store.state, hidden.prepared, digest.clone());
         judge::committed(joiner, hidden.snapshot, &store, world);
+        // The log's places are counted by the process, whatever its state is.
+        store.end = self.store.as_ref().map_or_else(LogPoint::default, |old| old.end);
         self.store = Some(store);
-        let config = world.config(self.member);
-        let machine = LiveProvider::new(config, Role::Joining, digest, coordinators);
-        self.provider = Some(Giver::Live(Box::new(machine.expect("its needs are met"))));
+        if let Some(old) = &mut self.provider {
+            old.live().replace(digest, coordinators, now);
+        } else {
+            let machine = LiveProvider::new(world.config(self.member), Role::Joining, digest, coordinators);
+            self.provider = Some(Giver::Live(Box::new(machine.expect("its needs are met"))));
+        }
         joiner.handle_committed(now);
+        // What is pending here is answered, although its message may never have come this far.
+        for transaction in transactions {
+            self.vote(transaction, world);
+        }
     }
 }

@@ -138,6 +138,8 @@ impl World {
         let expected = world.case.expected;
         let least = |what: &str, is: u64, least: u64| assert!(is >= least, "{is} {what}, not {least}");
         least("members came to serve", outcome.served, expected.served);
+        least("members got another state", outcome.rejoined, expected.rejoined);
+        least("members stayed what they were", outcome.stayed, expected.stayed);
         least("epochs aborted", outcome.aborted, expected.aborted);
         least("outcomes were asked for", outcome.doubts, expected.doubts);
         least("joiners were released", outcome.released, expected.released);
@@ -364,10 +366,10 @@ impl World {
             });
         }
         for stream in &mut self.shared.streams {
-            let operational = self.processes.iter().flatten().filter(|process| process.is_operational);
             let of = |digest: &Delivered| digest.entry(stream.sender).map_or(0, |entry| entry.delivered().0);
-            let delivered =
-                operational.map(|process| of(process.provider.as_ref().expect("it serves").delivered()));
+            // Who gets another state goes on with the old one, and may stay with it.
+            let states = self.processes.iter().flatten().filter_map(|process| process.provider.as_ref());
+            let delivered = states.map(|machine| of(machine.delivered()));
             // Where nothing is pinned, the channel keeps what those who listen have not heard.
             let joiners = self.processes.iter().flatten().filter(|process| !process.is_operational);
             let heard =
@@ -429,6 +431,11 @@ impl World {
                 self.shared.agenda.after(time, Event::Fault(back));
             }
             Fault::Return { host } => self.set_role(host, Role::Provider),
+            Fault::Rejoin { host } => {
+                if let Some(number) = self.processes[host].as_ref().map(|process| process.number) {
+                    self.at_once(number, Process::rejoin);
+                }
+            }
         }
     }
 
@@ -529,6 +536,11 @@ impl Shared {
             self.streams.push(Stream::new(member, Some(number), host));
         }
         Process::new(number, host, member)
+    }
+
+    /// Nobody joins from it any more.
+    pub(super) fn leaves_operation(&mut self, number: u64) {
+        self.operational.remove(&number);
     }
 
     pub(super) fn process_of(&self, member: MemberId) -> Option<u64> {

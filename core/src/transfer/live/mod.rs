@@ -59,6 +59,22 @@
 //! Ready asks whether the epoch still stands, pins all sources anew, sees that nothing above its digest is gone,
 //! and serves once it has delivered what they had sent by then.
 //!
+//! # A member that has a state, and gets another
+//!
+//! It may join again at any time, after a merge, say. From its request on it is not operational ([`Role::Joining`]): it gives
+//! nothing, whoever waits at its latch hears Abort, and its clients' requests are held. Its [`Provider`] goes on
+//! delivering every message into the old state, as before, so that this stays a prefix of the group's order; once Last has
+//! come, what is above the new digest is held. Then
+//!
+//! - **Commit**: the new state, its digest and its prepares take the place of the old ones in one step
+//!   ([`Provider::replace`]), while no message passes. What the old state had above the new digest is sent again: pins have kept it.
+//! - **Any abort**: the old state contains all that has come, and what is held follows. So it is operational again
+//!   at once, as whole as any member that has not joined. What is lost for good was lost to it as to any other member.
+//!
+//! Prepares that it answered before it joined are in the capture, or the provider delivers them behind it: of each sender
+//! messages come in order. Those that it answers while it joins are looked for like those of a member that is new. What is
+//! pending in the new state it answers once that is there: the message may have been behind a gap of the old one.
+//!
 //! # Rules where the seeds are silent
 //!
 //! - One transfer per joiner and provider: a later epoch of it takes over, an earlier one is dropped, another

@@ -3,7 +3,8 @@
 //! # Driving it
 //!
 //! Until the machine is [`State::Committing`], each message of the group goes through
-//! [`Joiner::handle_message`], and nothing is delivered; from then on the member's [`super::Provider`] has them.
+//! [`Joiner::handle_message`], and nothing is delivered; from then on the member's [`super::Provider`] has them. A member
+//! that has a state already, and joins again, delivers into that as long as [`Joiner::allows_delivery`] says so.
 //! A record of the log and a pending prepare go through [`Joiner::handle_record`] and
 //! [`Joiner::handle_prepare`] before they are applied to the hidden copy. After any `handle_*` the driver drains
 //! [`Joiner::poll_command`], then [`Joiner::poll_transmit`], and reads [`Joiner::poll_timeout`].

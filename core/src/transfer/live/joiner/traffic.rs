@@ -4,7 +4,7 @@ use super::super::life::{Input, State};
 use super::{Failure, Joiner, JoinerCommand};
 use crate::digest::Digest;
 use crate::id::MemberId;
-use crate::message::{Effect, Message, Verdict};
+use crate::message::{Effect, Message, Verdict, place};
 use crate::time::Instant;
 
 impl<const MEMBERS: usize, const PROMISES: usize> Joiner<MEMBERS, PROMISES> {
@@ -27,6 +27,24 @@ impl<const MEMBERS: usize, const PROMISES: usize> Joiner<MEMBERS, PROMISES> {
             return Verdict::Hold;
         }
         Verdict::Drop
+    }
+
+    /// The same at a member that has an old state, and goes on delivering into it: whether a message that comes next
+    /// behind `delivered`, what that state contains, may be. If not, it is held until the new state is there, or the old one
+    /// stands: it is above the new one's digest, or that is being swapped in.
+    pub fn allows_delivery(
+        &mut self,
+        delivered: &Digest<MEMBERS>,
+        message: &Message,
+        effect: Effect,
+    ) -> bool {
+        match self.state {
+            State::CatchingUp | State::Serving | State::Failed => true,
+            // What is not delivered anyway has no part in it.
+            _ if place(delivered, message) != Verdict::Deliver => true,
+            State::Committing => false,
+            _ => self.handle_message(message, effect) != Verdict::Hold,
+        }
     }
 
     /// All sources keep their messages for a lease: per source, all behind `delivered` are there, and it has sent

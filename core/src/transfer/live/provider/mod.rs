@@ -251,15 +251,39 @@ impl<const MEMBERS: usize, const JOINERS: usize> Provider<MEMBERS, JOINERS> {
         self.outcomes.recorded(tag)
     }
 
-    /// Provides from now on, or no longer. Those under way are refused, except at their latch.
+    /// Provides from now on, or no longer. Those under way are refused; as a [`Role::NonParticipant`] not at their
+    /// latch. One that is [`Role::Joining`] gets another state ([`super::Joiner`]): it holds requests, has recorded the
+    /// outcome of each epoch, and goes on delivering into what it has, which stands if none comes.
     pub fn set_role(&mut self, role: Role, now: Instant) {
         self.role = role;
-        if role != Role::Provider {
-            for n in 0..JOINERS {
-                if self.slots[n].as_ref().is_some_and(|slot| slot.at != At::Deciding) {
-                    self.refuse(n, Refusal::NonParticipant, now);
-                }
+        for n in 0..JOINERS {
+            let Some(at) = self.slots[n].as_ref().map(|slot| slot.at) else { continue };
+            match role {
+                Role::Provider => {}
+                Role::NonParticipant if at == At::Deciding => {}
+                Role::NonParticipant => self.refuse(n, Refusal::NonParticipant, now),
+                Role::Joining => self.refuse(n, Refusal::NotOperational, now),
             }
+        }
+        self.settle(now);
+    }
+
+    /// Another state has taken the place of this member's, in one step: it contains what `delivered` says, and these
+    /// prepares are pending in it, each given by its coordinator. What is recorded stays, and so do requests in flight.
+    ///
+    /// # Panics
+    /// Unless its role is [`Role::Joining`].
+    pub fn replace(
+        &mut self,
+        delivered: Digest<MEMBERS>,
+        pending: impl IntoIterator<Item = MemberId>,
+        now: Instant,
+    ) {
+        assert_eq!(self.role, Role::Joining, "whoever provides keeps its state");
+        self.delivered = delivered;
+        self.pending.clear();
+        for coordinator in pending {
+            self.prepare(coordinator);
         }
         self.settle(now);
     }
