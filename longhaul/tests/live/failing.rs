@@ -16,7 +16,7 @@ use crate::map::{Gates, Store};
 use crate::wire::Wire;
 
 /// Who gives up soon.
-fn quick(n: u8) -> Config {
+pub(crate) fn quick(n: u8) -> Config {
     let (lease, stall_timeout) = (Duration::from_millis(125), Duration::from_millis(500));
     Config { lease, stall_timeout, tries: 3, ..config(n) }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use longhaul::live::{Decision, Effect, Event, Failure, Fetched, Phase, Refusal, Transaction};
 
 use crate::bus::Content;
+use crate::failing::quick;
 use crate::host::{Host, PATIENCE, config};
 use crate::joining::Group;
 use crate::wire::Wire;
@@ -89,7 +90,7 @@ fn who_gives_up_another_state_goes_on_with_the_old_one_and_lacks_nothing() {
 
 #[test]
 fn an_application_that_fails_to_get_another_state_has_the_old_one() {
-    let mut group = Group::start(2);
+    let mut group = Group::with(2, quick);
     group.written(20);
     let transfer = rejoining(&group, &[group.hosts[0].address()]);
     *group.hosts[1].map.fails.lock().unwrap() = Some("a disk that fails");
@@ -102,7 +103,7 @@ fn an_application_that_fails_to_get_another_state_has_the_old_one() {
 // Catalogue: F49
 #[test]
 fn where_the_provider_of_another_state_dies_the_next_one_takes_over_or_the_old_one_stays() {
-    let mut group = Group::start(3);
+    let mut group = Group::with(3, quick);
     group.written(20);
     let targets: Vec<String> = [2, 0].map(|n: usize| group.hosts[n].address()).into();
     let transfer = rejoining(&group, &targets);
