@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longhaul::kit::{Draw, Kind, Kit, SENDER, Seen, Step, Subject};
 use longhaul::live::{
@@ -11,7 +11,7 @@ use longhaul::live::{
 };
 use longhaul_core::digest::SequenceNumber;
 
-use super::{Application, Delivery, PrimaryPins, Transfers};
+use super::{Application, Bounds, Delivery, PrimaryPins, Transfers};
 use crate::applied::Applied;
 use crate::copy::Copies;
 use crate::home::Home;
@@ -63,7 +63,8 @@ impl Subject for Replicas {
         *application.order.lock().unwrap() = SENDER;
         let (ip, pins) = (IpAddr::V4(Ipv4Addr::LOCALHOST), Arc::new(PrimaryPins { primary: None }));
         let port = directory.join("joiners");
-        let transfers = Transfers::new(Arc::clone(&application), pins, ip, false, LOG_BYTES, port);
+        let bounds = Bounds { log_bytes: LOG_BYTES, lease: Duration::from_secs(1) };
+        let transfers = Transfers::new(Arc::clone(&application), pins, ip, false, bounds, port);
         let transfers = Arc::new(transfers);
         let delivery = Delivery {
             home: Arc::clone(&home),
