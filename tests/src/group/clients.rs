@@ -134,6 +134,22 @@ impl Process {
         }
     }
 
+    /// What of one's own is in the state that has just taken the place of another will not come back by itself.
+    pub(super) fn own_messages_within(&mut self, world: &mut Shared) {
+        if !world.case.total {
+            return;
+        }
+        let within = self
+            .store
+            .as_ref()
+            .and_then(|store| store.digest.entry(world.streams[0].sender))
+            .map_or(0, |entry| entry.delivered().0);
+        for sequence in self.clients.heard + 1..=within {
+            let content = world.streams[0].content(sequence).clone();
+            self.own_message(sequence, &content, world);
+        }
+    }
+
     fn done(&mut self, world: &mut Shared) {
         let now = self.now(world);
         self.provider.as_mut().expect("it is operational").handle_request_done(now);

@@ -261,5 +261,6 @@ impl Process {
         for transaction in transactions {
             self.vote(transaction, world);
         }
+        self.own_messages_within(world);
     }
 }
