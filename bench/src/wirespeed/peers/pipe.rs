@@ -90,14 +90,29 @@ impl Pipe {
     }
 }
 
-/// Waits until somebody listens there, without a connection, which would be the one that is served.
+/// Waits until somebody listens there: without a connection, which would be the one that is served, and without taking the
+/// port to see whether it is free.
 fn until_listening(listener: &mut Child, port: u16) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    while TcpListener::bind(("127.0.0.1", port)).is_ok() {
+    while !is_listened_at(port)? {
         if Instant::now() > deadline || listener.try_wait()?.is_some() {
+            // It may have ended by itself; it is not left behind.
+            let _ = listener.kill();
+            let _ = listener.wait();
             return Err(io::Error::other("the receiver does not listen"));
         }
         std::thread::yield_now();
     }
     Ok(())
+}
+
+/// Whether the system has a socket that listens at this port of any address (`proc_pid_net(5)`).
+fn is_listened_at(port: u16) -> io::Result<bool> {
+    let (port, listening) = (format!(":{port:04X}"), "0A");
+    let sockets = std::fs::read_to_string("/proc/net/tcp")?;
+    let at = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next().is_some_and(|address| address.ends_with(&port)) && words.nth(1) == Some(listening)
+    };
+    Ok(sockets.lines().any(at))
 }
