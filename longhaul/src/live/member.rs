@@ -81,7 +81,7 @@ impl MemberBuilder {
     /// unless told. No: it is sent as fast as can be, for a joiner that is needed soon.
     ///
     /// Where Linux shares processors out by sessions (`sched_autogroup_enabled`, or control groups) and programs of other sessions
-    /// want all of them, those who write pay for what the bulk uses of their session's part, at any priority.
+    /// want all of them, those who write can pay for what the bulk uses of their session's part, at any priority.
     pub fn yields(mut self, yields: bool) -> Self {
         self.yields = yields;
         self
