@@ -225,6 +225,25 @@ mod tests {
     }
 
     #[test]
+    fn who_reads_from_a_copy_goes_on_when_another_takes_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let order = MemberId([7; 16]);
+        let home = Home::open(directory.path()).unwrap();
+        let pairs: Vec<_> = (0..500_u32).map(|number| (number.to_be_bytes(), [7; 1000])).collect();
+        let staged = home.stage().unwrap();
+        staged.add_bulk(pairs.iter().map(|(key, value)| (&key[..], &value[..]))).unwrap();
+        staged.complete(order, SequenceNumber(3)).unwrap();
+        home.commit().unwrap();
+        drop((staged, home));
+        // Opened again, so that nothing of it is in memory.
+        let home = Home::open(directory.path()).unwrap();
+        let snapshot = home.current().unwrap().snapshot().unwrap();
+        home.stage().unwrap().complete(order, SequenceNumber(5)).unwrap();
+        home.commit().unwrap();
+        snapshot.root().unwrap();
+    }
+
+    #[test]
     fn a_directory_has_one_process() {
         let directory = tempfile::tempdir().unwrap();
         let _home = Home::open(directory.path()).unwrap();

@@ -122,7 +122,6 @@ impl Subject for Replicas {
 }
 
 #[test]
-#[ignore = "on a busy machine who reads while the state is replaced may find the old database closed; not mended yet"]
 fn the_store_keeps_what_live_transfers_are_promised() {
     Kit::new(Replicas).messages(32).rounds(1).run().expect_kept();
 }

@@ -18,7 +18,7 @@ mod snapshot;
 mod tables;
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul::MemberId;
 use longhaul_core::digest::SequenceNumber;
@@ -37,7 +37,8 @@ const CACHE_BYTES: usize = 64 << 20;
 
 /// One copy of the state.
 pub struct Store {
-    database: Database,
+    /// Closed once nobody has it: snapshots do, too.
+    database: Arc<Database>,
     /// Held by who writes, one at a time.
     writer: Mutex<()>,
     /// What the last commit left.
@@ -51,7 +52,7 @@ impl Store {
     /// # Errors
     /// If it is no copy, another process has it, or the disk fails.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+        let database = Arc::new(Database::builder().set_cache_size(CACHE_BYTES).create(path)?);
         let transaction = database.begin_write()?;
         let point = tables::create(&transaction)?;
         transaction.commit()?;
@@ -116,7 +117,7 @@ impl Store {
     /// # Errors
     /// If the disk fails.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        Snapshot::take(&self.read()?)
+        Snapshot::take(&self.database)
     }
 
     fn read(&self) -> Result<ReadTransaction, Error> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use longhaul::MemberId;
 use longhaul_core::digest::SequenceNumber;
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable};
 
 use super::{DATA, FACTS, PREPARED, Point, tables};
 use crate::bytes::Reader;
@@ -20,14 +20,18 @@ pub struct Snapshot {
     point: Point,
     data: Rows<&'static [u8]>,
     prepared: Rows<u64>,
+    /// Declared last, as it is closed last: what is read would be closed with it.
+    _database: Arc<Database>,
 }
 
 impl Snapshot {
-    pub(super) fn take(transaction: &ReadTransaction) -> Result<Self, Error> {
+    pub(super) fn take(database: &Arc<Database>) -> Result<Self, Error> {
+        let transaction = database.begin_read()?;
         Ok(Self {
             point: tables::point_in(&transaction.open_table(FACTS)?)?,
             data: Arc::new(transaction.open_table(DATA)?),
             prepared: Arc::new(transaction.open_table(PREPARED)?),
+            _database: Arc::clone(database),
         })
     }
 
