@@ -1,7 +1,7 @@
 //! What a joiner waits for, checks and never does.
 
 use longhaul_core::digest::{Digest, Entry, SequenceNumber};
-use longhaul_core::message::{Effect, Transaction, Verdict};
+use longhaul_core::message::{Effect, Message, Transaction, Verdict};
 use longhaul_core::time::Instant;
 use longhaul_core::transfer::live::{Config, Failure, JoinerCommand, Record, State, Take};
 use longhaul_core::transfer::wire::{FRAME_MAX, Frame};
@@ -309,6 +309,37 @@ fn a_promise_is_given_only_when_it_can_be_remembered() {
     assert_eq!(joiner.handle_record(&completed, ms(3)), Take::Apply);
     assert_eq!(joined(&mut joiner), [JoinerCommand::Reoffer]);
     assert_eq!(prepare(&mut joiner, 6), Verdict::Drop);
+}
+
+#[test]
+fn there_may_be_any_number_of_promises_whose_outcome_has_gone_by() {
+    let mut joiner = following();
+    let transaction = |number| Transaction { member: WRITER, number };
+    // Of these two transactions the first stays open.
+    let prepare = |joiner: &mut J, sequence| {
+        joiner.handle_message(&message(sequence), Effect::Prepare(transaction(sequence)))
+    };
+    assert_eq!(prepare(&mut joiner, 4), Verdict::Drop);
+    for sequence in (5..100).step_by(2) {
+        assert_eq!(prepare(&mut joiner, sequence), Verdict::Drop);
+        let outcome = Effect::Commit(transaction(sequence));
+        assert_eq!(joiner.handle_message(&message(sequence + 1), outcome), Verdict::Drop);
+    }
+    assert_eq!(prepare(&mut joiner, 101), Verdict::Drop);
+    // Two are open now: there is no room, until one of them ends.
+    assert_eq!(prepare(&mut joiner, 102), Verdict::Hold);
+    let other = Message { sender: PROVIDER, ..message(1) };
+    assert_eq!(joiner.handle_message(&other, Effect::Rollback(transaction(101))), Verdict::Drop);
+    assert_eq!(joined(&mut joiner), [JoinerCommand::Reoffer]);
+    assert_eq!(prepare(&mut joiner, 102), Verdict::Drop);
+    // The one that is open is looked for.
+    log(&mut joiner, 4, 4, ms(3));
+    let completed = Record { sequence: SequenceNumber(103), ..record(4, Effect::Write) };
+    assert_eq!(joiner.handle_record(&completed, ms(3)), Take::Apply);
+    joiner.handle_applied(point(4), ms(3));
+    last(&mut joiner, 4, 103, 0, ms(4));
+    let unaccounted = |n| Some(Failure::Unaccounted(transaction(n)));
+    assert!([unaccounted(4), unaccounted(102)].contains(&joiner.failure()), "{:?}", joiner.failure());
 }
 
 #[test]

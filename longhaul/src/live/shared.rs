@@ -37,7 +37,7 @@ use crate::settings::Settings;
 pub(super) const JOINERS: usize = 8;
 
 pub(super) type ProviderMachine = Provider<MEMBERS, JOINERS>;
-pub(super) type JoinerMachine = Joiner<MEMBERS, 256>;
+pub(super) type JoinerMachine = Joiner<MEMBERS, 1024>;
 
 pub(super) struct Shared {
     pub(super) config: Config,

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
+use crate::host::PATIENCE;
+
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<State>, Condvar)>);
 
@@ -25,8 +27,13 @@ impl Gate {
         let mut state = self.0.0.lock().unwrap();
         state.waiting += 1;
         self.0.1.notify_all();
-        let mut state = self.0.1.wait_while(state, |state| state.is_closed).unwrap();
+        // A test that has failed opens no gate any more.
+        let waits = self.0.1.wait_timeout_while(state, PATIENCE * 2, |state| state.is_closed);
+        let (mut state, timeout) = waits.unwrap();
         state.waiting -= 1;
+        let gave_up = timeout.timed_out();
+        drop(state);
+        assert!(!gave_up, "nobody has opened this gate");
     }
 
     /// Waits until somebody waits at it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longhaul::ErrorKind;
 use longhaul::live::{Config, Decision, Effect, Event, Failure, Fetched, Phase, Refusal, Transaction};
@@ -44,7 +44,9 @@ impl Group {
     /// Waits until so much more was written.
     pub(crate) fn written(&self, more: u64) {
         let until = self.written.load(Ordering::SeqCst) + more;
+        let start = Instant::now();
         while self.written.load(Ordering::SeqCst) < until {
+            assert!(start.elapsed() < PATIENCE, "nobody writes");
             std::thread::yield_now();
         }
     }

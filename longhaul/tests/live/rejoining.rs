@@ -28,13 +28,13 @@ fn has_stayed(group: &mut Group) {
 }
 
 #[test]
-#[ignore = "on a busy machine it does not end, once in some runs; not understood yet"]
 fn a_member_that_serves_gets_another_state_while_all_write_and_goes_on_with_the_old_one_until_then() {
     let mut group = Group::start(3);
     group.written(100);
-    for _ in 0..3 {
+    for writes in [4000, 1, 1] {
         let transfer = rejoining(&group, &[group.hosts[0].address()]);
-        // Into the old state, which readers have.
+        // Into the old state, which readers have; and though there is room for fewer open transactions than come.
+        group.written(writes);
         let before = group.bus.last();
         group.hosts[1].delivered(before + 1);
         group.hosts[1].map.gates.apply.open();

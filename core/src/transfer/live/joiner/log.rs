@@ -116,8 +116,8 @@ impl<const MEMBERS: usize, const PROMISES: usize> Joiner<MEMBERS, PROMISES> {
     }
 
     /// There is room for another promise: what was held for it is offered again.
-    fn release(&mut self, kept: bool) {
-        if kept && core::mem::take(&mut self.withholds) {
+    pub(super) fn release(&mut self, room: bool) {
+        if room && core::mem::take(&mut self.withholds) {
             self.command(super::JoinerCommand::Reoffer);
         }
     }

@@ -99,8 +99,8 @@ struct Doubt {
 /// Commands of one mutation, at most.
 const QUEUE: usize = 16;
 
-/// One transfer: of a group of at most `MEMBERS` incarnations, with at most `PROMISES` prepares that were
-/// answered yes and not yet found.
+/// One transfer: of a group of at most `MEMBERS` incarnations, with at most `PROMISES` transactions that are prepared
+/// and open at the same time. `PROMISES` is a power of two.
 pub struct Joiner<const MEMBERS: usize = 1024, const PROMISES: usize = 256> {
     config: Config,
     state: State,

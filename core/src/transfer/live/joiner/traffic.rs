@@ -17,14 +17,25 @@ impl<const MEMBERS: usize, const PROMISES: usize> Joiner<MEMBERS, PROMISES> {
         if self.last.is_some() {
             return if is_above() { Verdict::Hold } else { Verdict::Drop };
         }
-        // What the provider has delivered before a message that has come is accounted for: what follows from it may
-        // have gone by.
-        if let Effect::Prepare(transaction) = effect
-            && !self.seen.contains(message.sender, message.sequence)
-            && (self.prepares > 0 || !self.promises.give(transaction, message))
-        {
-            self.withholds = true;
-            return Verdict::Hold;
+        match effect {
+            // What the provider has delivered before a message that has come is accounted for: what follows from it may
+            // have gone by.
+            Effect::Prepare(transaction)
+                if !self.seen.contains(message.sender, message.sequence)
+                    && (self.prepares > 0 || !self.promises.give(transaction, message)) =>
+            {
+                self.withholds = true;
+                return Verdict::Hold;
+            }
+            Effect::Commit(transaction) | Effect::Rollback(transaction) => {
+                let room = self.promises.end(transaction);
+                self.release(room);
+            }
+            Effect::Leave(gone) => {
+                let room = self.promises.end_all_of(gone);
+                self.release(room);
+            }
+            Effect::Prepare(_) | Effect::Write | Effect::Nothing => {}
         }
         Verdict::Drop
     }
