@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use longhaul_core::wire::WireError;
 use longhaul_state::pool::Share;
-use longhaul_transport::{Burst, Cutter, LaneSetup, Receiver, Reporter, Running, Step, Telling};
+use longhaul_transport::{Burst, Connection, Cutter, LaneSetup, Receiver, Reporter, Running, Step, Telling};
 
 use crate::local::{Local, buffer};
 use crate::op::{self, Sending};
@@ -17,7 +17,7 @@ pub(crate) fn start(local: &Rc<Local>, lane: LaneSetup, [receiving, sending]: [R
     let LaneSetup { reporter, connection, cutter, share, bursts, .. } = lane;
     let incoming = Incoming {
         local: Rc::clone(local),
-        socket: Arc::clone(connection.stream()),
+        connection: connection.clone(),
         share,
         reporter: reporter.clone(),
     };
@@ -27,7 +27,7 @@ pub(crate) fn start(local: &Rc<Local>, lane: LaneSetup, [receiving, sending]: [R
 
 struct Incoming {
     local: Rc<Local>,
-    socket: Arc<TcpStream>,
+    connection: Connection,
     share: Share,
     reporter: Reporter,
 }
@@ -66,14 +66,17 @@ impl Incoming {
                 },
                 Ok(Step::Frames(buffer, frames)) => self.reporter.frames(buffer, frames),
                 Ok(Step::Splice(coming)) => {
-                    if let Err(error) = splice::receive(&self.socket, coming, &self.reporter).await {
+                    if let Err(error) =
+                        splice::receive(self.connection.stream(), coming, &self.reporter).await
+                    {
                         return Ended::Io(error);
                     }
                 }
                 Ok(Step::Read(window)) => {
+                    self.connection.wake_for_many(window.missing);
                     let index = self.local.registered.index(&window.buffer);
-                    let (result, buffer) =
-                        op::receive(&self.socket, window.buffer, window.range, index).await;
+                    let socket = self.connection.stream();
+                    let (result, buffer) = op::receive(socket, window.buffer, window.range, index).await;
                     let bytes = *result.as_ref().unwrap_or(&0);
                     let missing = cutter.received(buffer, bytes);
                     match result {
@@ -96,7 +99,7 @@ impl Incoming {
         loop {
             let (whole, index) = (0..nowhere.len(), self.local.registered.index(&nowhere));
             let result;
-            (result, nowhere) = op::receive(&self.socket, nowhere, whole, index).await;
+            (result, nowhere) = op::receive(self.connection.stream(), nowhere, whole, index).await;
             match result {
                 Ok(0) => return None,
                 Ok(_) => {}

@@ -161,8 +161,9 @@ impl Role {
 /// A process of its own is a member and a transfer of its own.
 fn options(way: &Way) -> Options {
     let id = u128::from(std::process::id()).to_le_bytes();
-    let (data_path, integrity) = (way.data_path, way.integrity);
-    Options { member: MemberId(id), transfer: TransferId(id), data_path, integrity, ..Options::default() }
+    let Way { data_path, integrity, lanes, .. } = *way;
+    let (member, transfer) = (MemberId(id), TransferId(id));
+    Options { member, transfer, data_path, integrity, lanes, ..Options::default() }
 }
 
 fn source(path: &Path) -> Result<Arc<dyn Source>, Box<dyn Error>> {

@@ -24,6 +24,8 @@ pub(crate) struct Way {
     pub(crate) integrity: Integrity,
     /// Engines over which a provider spreads its sessions.
     pub(crate) engines: usize,
+    /// Data lanes of a session.
+    pub(crate) lanes: u16,
     start: fn(&Pool) -> Started,
 }
 
@@ -43,6 +45,7 @@ const STD: Way = Way {
     data_path: DataPath::Auto,
     integrity: Integrity::Crc32c,
     engines: 1,
+    lanes: LANES,
     start: |_| Ok(Arc::new(longhaul_transport_std::Blocking)),
 };
 
@@ -53,8 +56,12 @@ const URING: Way = Way {
     data_path: DataPath::Auto,
     integrity: Integrity::Crc32c,
     engines: 1,
+    lanes: LANES,
     start: |pool| Ok(Arc::new(longhaul_transport_uring::Ring::start(pool)?)),
 };
+
+/// Data lanes, unless a user says otherwise.
+const LANES: u16 = 2;
 
 /// All of them; the first works everywhere.
 pub(crate) const WAYS: &[Way] = &[
@@ -96,6 +103,13 @@ pub(crate) const SPREAD: &[Way] = &[Way { name: "uring, two rings", engines: 2, 
 #[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
 pub(crate) const SPREAD: &[Way] = &[];
 
+/// Those with one data lane: for W3 alone, where there is no disk that would want to be busy with more.
+pub(crate) const NARROW: &[Way] = &[
+    Way { name: "std, one lane", lanes: 1, ..STD },
+    #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+    Way { name: "uring, one lane", lanes: 1, ..URING },
+];
+
 impl Way {
     /// Those that work here; others are noted.
     pub(crate) fn all(report: &mut Report) -> Vec<&'static Self> {
@@ -110,6 +124,11 @@ impl Way {
     /// Those with several rings that work here.
     pub(crate) fn spread(report: &mut Report) -> Vec<&'static Self> {
         Self::working(SPREAD, report)
+    }
+
+    /// Those with one data lane that work here.
+    pub(crate) fn narrow(report: &mut Report) -> Vec<&'static Self> {
+        Self::working(NARROW, report)
     }
 
     fn working(ways: &'static [Self], report: &mut Report) -> Vec<&'static Self> {
@@ -128,6 +147,7 @@ impl Way {
         WAYS.iter()
             .chain(UNCHECKED)
             .chain(SPREAD)
+            .chain(NARROW)
             .find(|way| way.name == name)
             .ok_or_else(|| format!("there is no way {name}"))
     }

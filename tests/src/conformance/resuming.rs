@@ -136,9 +136,10 @@ pub fn a_chunk_that_takes_longer_than_the_stall_timeout_is_no_stall(rig: &Rig<'_
     write(&scratch.source().join("file"), &noise(1, 12 << 20));
     let mut settings = Settings::new(Integrity::Crc32c, 1);
     for side in [&mut settings.provider, &mut settings.joiner] {
-        side.options.stall_timeout = Duration::from_millis(1200);
+        side.options.stall_timeout = Duration::from_millis(2400);
     }
-    let what = Meddle::Slow { bytes: 1 << 20, per_second: 250 << 10 };
+    // So slow that less comes within the timeout than a reader waits for at once where all is well.
+    let what = Meddle::Slow { bytes: 160 << 10, per_second: 48 << 10 };
     let slow = Meddling { connection: 1, toward: toward_joiner(rig), at: 1000, what };
     arrived(&scratch, transfer(rig, &scratch, &[slow], &settings));
 }

@@ -46,6 +46,7 @@ fn read_frames(connection: &Connection, cutter: &mut Cutter, share: &Share, repo
                 }
             }
             Ok(Step::Read(mut window)) => {
+                connection.wake_for_many(window.missing);
                 let read = read(connection, &mut window.buffer[window.range]);
                 let bytes = *read.as_ref().unwrap_or(&0);
                 let missing = cutter.received(window.buffer, bytes);
@@ -76,9 +77,12 @@ fn discard(connection: &Connection) -> Option<io::Error> {
 }
 
 fn read(connection: &Connection, into: &mut [u8]) -> io::Result<usize> {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+
     loop {
         match (&**connection.stream()).read(into) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Nothing came for a while: the session's deadline decides what that means.
+            Err(error) if matches!(error.kind(), Interrupted | TimedOut | WouldBlock) => {}
             result => return result,
         }
     }

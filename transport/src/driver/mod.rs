@@ -41,7 +41,7 @@ use crate::channel::Receiver;
 use crate::chunk::Chunk;
 use crate::engine::{Engine, Helpers};
 use crate::lane::{Frames, Inbound, LaneEnd, Port};
-use crate::stream::Connection;
+use crate::stream::{Connection, TELL_EVERY};
 
 /// Lanes of a session, lane 0 included.
 pub(crate) const LANES: usize = 9;
@@ -142,6 +142,8 @@ pub(crate) struct Driver<'a> {
     app_reply: Vec<u8>,
     /// What a provider may send on its data lanes by now.
     bucket: Bucket,
+    /// When it is looked after lanes that may bring payloads.
+    look_at: Option<Instant>,
 }
 
 /// The machine's time: nanoseconds since the session's start.
@@ -178,9 +180,8 @@ impl Driver<'_> {
             Role::Join(join) => join.checkpoint_due(),
             Role::Provide(_) => None,
         };
-        let filled = self.bucket.filled_at();
-        let deadline =
-            self.machine.poll_timeout().into_iter().chain(heard).chain(checkpoint).chain(filled).min();
+        let others = [self.machine.poll_timeout(), checkpoint, self.bucket.filled_at(), self.look_at];
+        let deadline = others.into_iter().flatten().chain(heard).min();
         // Without a deadline this side waits for its own helpers alone.
         let patience = deadline.map_or(Duration::MAX, |deadline| deadline.since(self.now()));
         if let Some(message) = self.setup.messages.recv_within(patience) {
@@ -203,12 +204,22 @@ impl Driver<'_> {
         for (lane, _) in self.lost.extract_if(.., due) {
             self.machine.handle_lane_lost(lane, now);
         }
+        if self.look_at.is_some_and(|look| look <= now) {
+            self.look_at = Some(now.after(TELL_EVERY));
+            self.lanes.iter_mut().flatten().for_each(LaneEnd::look);
+        }
+    }
+
+    /// Something has come on a lane.
+    fn hear(&mut self, lane: Lane) {
+        self.lanes[lane.index()].iter_mut().for_each(LaneEnd::hear);
     }
 
     fn handle(&mut self, message: Message) {
         let now = self.now();
         match message {
             Message::Inbound { port, buffer, frames } if self.is_current(port) => {
+                self.hear(port.lane);
                 self.frames(port.lane, buffer, &frames, now);
             }
             Message::Spliced { port, header, chunk } if self.is_current(port) => {
@@ -229,6 +240,7 @@ impl Driver<'_> {
             }
             Message::Taken { port, bytes } if self.is_current(port) => self.machine.handle_sent(bytes, now),
             Message::Coming { port, bytes } if self.is_current(port) => {
+                self.hear(port.lane);
                 self.machine.handle_coming(bytes, now);
             }
             // Of a connection that was lost, or closed already.
@@ -391,8 +403,9 @@ impl Driver<'_> {
             &**self.setup.engine,
         );
         self.lanes[lane.index()] = Some(end);
-        if let Role::Provide(provide) = &mut self.role {
-            provide.lane_up(lane, &self.helpers, &**self.setup.engine);
+        match &mut self.role {
+            Role::Provide(provide) => provide.lane_up(lane, &self.helpers, &**self.setup.engine),
+            Role::Join(_) => self.look_at = Some(self.now().after(TELL_EVERY)),
         }
     }
 

@@ -130,6 +130,7 @@ fn start(
         refused: None,
         app_reply: Vec::new(),
         bucket: Bucket::default(),
+        look_at: None,
     };
     driver.drive()
 }

@@ -130,6 +130,8 @@ pub struct Window {
     pub buffer: Buffer,
     /// Which part of it.
     pub range: Range<usize>,
+    /// So many bytes must come still; 0 if that isn't known.
+    pub missing: usize,
 }
 
 /// A buffer being filled: frames before `start` are complete, bytes up to `end` have come.
@@ -185,7 +187,9 @@ impl Cutter {
                     }
                     if have < len {
                         self.state = State::ReadingLarge { header, have };
-                        return Ok(Step::Read(Window { buffer, range: have..len + HEADER_LEN }));
+                        // Pipes are filled by packets.
+                        let missing = if self.pipes.is_some() { 0 } else { len - have };
+                        return Ok(Step::Read(Window { buffer, range: have..len + HEADER_LEN, missing }));
                     }
                     let frame = self.hasher.frame(header, &buffer, 0..len)?;
                     let frames = Frames { first: Some(frame), more: Vec::new() };
@@ -228,7 +232,7 @@ impl Cutter {
         let room =
             if self.spliced { HEADER_LEN - (end - start) } else { (buffer.len() - end).min(2 * LARGE) };
         self.state = State::Reading { frames, start, end, room };
-        Ok(Some(Step::Read(Window { buffer, range: end..end + room })))
+        Ok(Some(Step::Read(Window { buffer, range: end..end + room, missing: 0 })))
     }
 
     /// Cuts complete frames off the front; returns the header of an incomplete one.

@@ -131,6 +131,8 @@ pub(crate) struct LaneEnd {
     pub(crate) port: Port,
     writer: Option<Sender<Burst>>,
     connection: Connection,
+    /// Something has come of late.
+    heard: bool,
     /// Bursts at the writer.
     under_way: usize,
     /// What will be sent next.
@@ -163,9 +165,22 @@ impl LaneEnd {
             port,
             writer: Some(writer),
             connection,
+            heard: false,
             under_way: 0,
             building: Burst::default(),
             spare: Vec::with_capacity(BURSTS),
+        }
+    }
+
+    /// Something has come.
+    pub(crate) const fn hear(&mut self) {
+        self.heard = true;
+    }
+
+    /// Looks whether something has come since the last look: if not, the reader is to take what there is.
+    pub(crate) fn look(&mut self) {
+        if !std::mem::take(&mut self.heard) {
+            self.connection.wake_for_any();
         }
     }
 

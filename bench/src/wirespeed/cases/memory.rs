@@ -14,7 +14,8 @@ const CHECKED: &str = "bare loop with checksums";
 pub(super) fn measure(plan: &Plan, report: &mut Report) -> io::Result<Table> {
     let bytes = plan.memory_bytes;
     let mut table = Table::new("W3", "memory to memory");
-    let ways = Way::all(report);
+    let mut ways = Way::all(report);
+    ways.extend(Way::narrow(report));
     let mut cases = vec![
         Case::new(COPY, move || memory::copy(bytes, false)),
         Case::new(CHECKED, move || memory::copy(bytes, true)),
