@@ -14,7 +14,7 @@
 //! | [`session`] | what happens to one session: frames of any peer, answers of an honest driver | no panic; all invariants after every step; what is sent parses; a drain ends; every wait has a deadline; what failed stays failed |
 //! | [`pair`] | what an adversary does between two honest sessions | the same on both sides; what is published is the provider's state; every session ends; networks alone keep no state from arriving |
 //! | [`control`] | a header of a transfer's control frame, and a body | as `frames`; and a frame has one form |
-//! | [`live`] | what happens to one machine of a live transfer: frames of any peer, answers of an honest driver | no panic; all invariants after every step; nothing is delivered twice or at a latch; only what was committed is served; what nobody asks for is released |
+//! | [`live`] | what happens to one machine of a live transfer, or to both of a member that gets another state: frames of any peer, answers of an honest driver | no panic; all invariants after every step; nothing is delivered twice or at a latch; only what was committed is served; what nobody asks for is released |
 //! | [`fetch`] | the same to one machine of the four other protocols | as `live`; and only whoever holds the queue's place delivers |
 //!
 //! Payloads are units instead of bytes ([`pair`], [`session`]): the core never sees one.

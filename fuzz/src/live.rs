@@ -1,4 +1,5 @@
-//! One machine of a live transfer, its honest driver, and a peer that says anything.
+//! One machine of a live transfer, its honest driver, and a peer that says anything; or both machines of a member that serves and
+//! gets another state.
 //!
 //! Bytes decide which of the two it is, and what happens next: a frame of any kind, a payload as it was announced or not,
 //! a message of the group, an answer of the driver to what it was commanded, a connection that is lost, time. The

@@ -1,14 +1,15 @@
-//! The joiner's machine.
+//! The joiner's machine: alone, or beside that of a member that has a state.
 
 use longhaul_core::digest::{Digest, Entry, SequenceNumber};
 use longhaul_core::id::{MemberId, SnapshotId};
+use longhaul_core::message::Message;
 use longhaul_core::time::Instant;
-use longhaul_core::transfer::live::{Joiner, JoinerCommand, Record, State, Take};
+use longhaul_core::transfer::live::{Config, Joiner, JoinerCommand, Provider, Record, State, Take};
 use longhaul_core::transfer::wire::{FRAME_MAX, Frame, HEADER_LEN, Header};
 
 use super::config;
 use crate::bytes::Choices;
-use crate::group::{MEMBERS, TRANSFERS, effect, frames, message, tag, time, transaction};
+use crate::group::{ME, MEMBERS, TRANSFERS, effect, frames, message, tag, time, transaction};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Link {
@@ -18,12 +19,14 @@ enum Link {
     Up,
 }
 
-struct Lone {
-    machine: Joiner<8, 2>,
+pub(super) struct Lone {
+    pub(super) machine: Joiner<8, 2>,
     now: Instant,
     link: Link,
     round: Option<u64>,
     staging: Option<SnapshotId>,
+    /// Whose prepares have come since the hidden copy was rewound last.
+    prepared: Vec<MemberId>,
     commits: bool,
     /// What was heard of its outcome.
     heard_commit: bool,
@@ -32,33 +35,46 @@ struct Lone {
 }
 
 pub(super) fn run(choices: &mut Choices<'_>) {
-    let config = config(choices);
-    let machine = Joiner::new(config, TRANSFERS[0], MEMBERS[1], Instant::ZERO);
-    let mut lone = Lone {
-        machine: machine.expect("its needs are met"),
-        now: Instant::ZERO,
-        link: Link::Down,
-        round: None,
-        staging: None,
-        commits: false,
-        heard_commit: false,
-        serves: false,
-        sent: [0; 4],
-    };
-    lone.drain();
+    let mut lone = Lone::new(config(choices));
     while !choices.is_empty() {
-        lone.step(choices);
-        lone.drain();
+        lone.step(choices, None);
     }
 }
 
 impl Lone {
-    fn step(&mut self, choices: &mut Choices<'_>) {
+    pub(super) fn new(config: Config) -> Self {
+        let machine = Joiner::new(config, TRANSFERS[0], MEMBERS[1], Instant::ZERO);
+        let mut lone = Self {
+            machine: machine.expect("its needs are met"),
+            now: Instant::ZERO,
+            link: Link::Down,
+            round: None,
+            staging: None,
+            prepared: Vec::new(),
+            commits: false,
+            heard_commit: false,
+            serves: false,
+            sent: [0; 4],
+        };
+        lone.drain();
+        lone
+    }
+
+    /// Something happens. `old`: the machine of the state that this member has, if it has one.
+    pub(super) fn step(&mut self, choices: &mut Choices<'_>, old: Option<&mut Provider<8, 2>>) {
+        self.happens(choices, old);
+        self.drain();
+    }
+
+    fn happens(&mut self, choices: &mut Choices<'_>, old: Option<&mut Provider<8, 2>>) {
         let now = self.now;
         match choices.below(16) {
             0..=4 if self.link == Link::Up => self.frame(choices),
             5 => self.payload(choices),
-            6 => drop(self.machine.handle_message(&message(choices, &mut self.sent), effect(choices))),
+            // Messages come to the old state.
+            6 if old.is_none() => {
+                let _ = self.machine.handle_message(&message(choices, &mut self.sent), effect(choices));
+            }
             7 => self.pinned(choices),
             8 if self.link == Link::Dials && choices.below(4) != 3 => {
                 self.link = Link::Up;
@@ -76,11 +92,15 @@ impl Lone {
             11 => self.machine.handle_applied(self.machine.received(), now),
             12 if self.commits => {
                 self.commits = false;
+                if let Some(old) = old {
+                    self.replace(old);
+                }
                 self.machine.handle_committed(now);
             }
             13 => match choices.below(16) {
                 15 => self.machine.cancel(now),
                 14 => self.machine.switch(choices.pick(&MEMBERS), now),
+                _ if old.is_some() => {}
                 _ => {
                     let mut delivered = Digest::<8>::new();
                     let count = SequenceNumber(choices.pick(&[1, 3, 5, 9]));
@@ -93,6 +113,28 @@ impl Lone {
                 self.machine.handle_timeout(self.now);
             }
         }
+    }
+
+    /// Whether a message may be delivered into the old state now: no later than the new one's last message, and not while it is
+    /// swapped in.
+    pub(super) fn leaves_to_the_old_state(&self, message: &Message) -> bool {
+        match self.machine.state() {
+            State::Closing | State::Ready | State::Doubting => {
+                self.machine.digest().contains(message.sender, message.sequence)
+            }
+            State::Committing => false,
+            _ => true,
+        }
+    }
+
+    /// The state that has come takes the place of the old one.
+    fn replace(&mut self, old: &mut Provider<8, 2>) {
+        let mut digest = self.machine.digest().clone();
+        if digest.entry(ME).is_none() {
+            digest.insert(Entry::fresh(ME)).expect("there is room for four members");
+        }
+        old.replace(digest.clone(), std::mem::take(&mut self.prepared), self.now);
+        assert!(*old.delivered() == digest, "it contains what has come, and nothing else");
     }
 
     fn frame(&mut self, choices: &mut Choices<'_>) {
@@ -113,7 +155,10 @@ impl Lone {
         }
         for _ in 0..choices.below(4) {
             let taken = if choices.below(4) == 3 {
-                self.machine.handle_prepare(transaction(choices), self.now)
+                let transaction = transaction(choices);
+                let taken = self.machine.handle_prepare(transaction, self.now);
+                self.prepared.extend((taken == Take::Apply).then_some(transaction.member));
+                taken
             } else {
                 let number = (self.machine.received().records).saturating_add(choices.pick(&[1, 1, 1, 0, 2]));
                 let sender = choices.pick(&MEMBERS[1..]);
@@ -141,14 +186,17 @@ impl Lone {
         self.machine.handle_pinned(round, &sources, self.now);
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some(command) = self.machine.poll_command() {
             match command {
                 JoinerCommand::Dial { .. } => self.link = Link::Dials,
                 JoinerCommand::Close => self.link = Link::Down,
                 JoinerCommand::Pin { round } => self.round = Some(round),
                 JoinerCommand::Stage { snapshot, .. } => self.staging = Some(snapshot),
-                JoinerCommand::Rewind { to: None } => self.staging = None,
+                JoinerCommand::Rewind { to } => {
+                    self.prepared.clear();
+                    self.staging = self.staging.filter(|_| to.is_some());
+                }
                 JoinerCommand::Commit => {
                     assert!(self.heard_commit, "it commits what the provider has committed");
                     self.commits = true;
@@ -158,7 +206,7 @@ impl Lone {
                     assert!(self.heard_commit && !self.commits, "it serves what it has swapped in");
                     self.serves = true;
                 }
-                JoinerCommand::Unpin | JoinerCommand::Rewind { .. } | JoinerCommand::Reoffer => {}
+                JoinerCommand::Unpin | JoinerCommand::Reoffer => {}
             }
         }
         let mut out = [0; FRAME_MAX];

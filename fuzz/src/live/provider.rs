@@ -1,15 +1,15 @@
-//! The provider's machine.
+//! The provider's machine; and beside it a joiner's, while the member gets another state.
 
 use std::collections::VecDeque;
 
 use longhaul_core::digest::{Digest, Entry};
 use longhaul_core::message::Verdict;
 use longhaul_core::time::Instant;
-use longhaul_core::transfer::live::{At, Command, Link, Provider, Role};
+use longhaul_core::transfer::live::{At, Command, Config, Link, Provider, Role, State};
 use longhaul_core::transfer::wire::{FRAME_MAX, Frame, HEADER_LEN, Header};
 use longhaul_core::transfer::{LogPoint, digest_sum};
 
-use super::config;
+use super::{config, joiner};
 use crate::bytes::Choices;
 use crate::group::{MEMBERS, SNAPSHOTS, TRANSFERS, effect, frames, message, tag, time};
 
@@ -18,7 +18,10 @@ const LINKS: usize = 4;
 const RECORD: u32 = 10;
 
 struct Lone {
+    config: Config,
     machine: Provider<8, 2>,
+    /// While it gets another state.
+    joiner: Option<Box<joiner::Lone>>,
     now: Instant,
     /// Commands that are to be answered.
     open: VecDeque<Command>,
@@ -30,9 +33,14 @@ pub(super) fn run(choices: &mut Choices<'_>) {
     let role = choices.pick(&[Role::Provider, Role::Provider, Role::NonParticipant, Role::Joining]);
     let config = config(choices);
     let machine = Provider::new(config, role, Digest::new(), []).expect("its needs are met");
-    let mut lone = Lone { machine, now: Instant::ZERO, open: VecDeque::new(), sent: [0; 4], in_flight: 0 };
+    let (now, open) = (Instant::ZERO, VecDeque::new());
+    let mut lone = Lone { config, machine, joiner: None, now, open, sent: [0; 4], in_flight: 0 };
     while !choices.is_empty() {
-        lone.step(choices);
+        if lone.joiner.is_some() && choices.yes() {
+            lone.joins_on(choices);
+        } else {
+            lone.step(choices);
+        }
         lone.drain();
     }
     lone.ends();
@@ -54,15 +62,18 @@ impl Lone {
             11 => self.machine.handle_link_lost(Link(choices.below(LINKS) as u32), now),
             12 => {
                 let admitted = self.machine.handle_request(now) == Verdict::Deliver;
+                assert!(!admitted || self.machine.role() != Role::Joining, "who joins admits no request");
                 self.in_flight += u32::from(admitted);
             }
             13 if self.in_flight > 0 => {
                 self.in_flight -= 1;
                 self.machine.handle_request_done(now);
             }
-            14 => {
-                let role = choices.pick(&[Role::Provider, Role::NonParticipant]);
-                if self.machine.role() != Role::Joining || choices.yes() {
+            14 if self.joiner.is_none() => {
+                let role = choices.pick(&[Role::Provider, Role::NonParticipant, Role::Joining]);
+                if role == Role::Joining {
+                    self.joins_again();
+                } else if self.machine.role() != Role::Joining || choices.yes() {
                     self.machine.set_role(role, now);
                 }
             }
@@ -73,12 +84,44 @@ impl Lone {
         }
     }
 
+    /// It gets another state from now on, and goes on with the old one.
+    fn joins_again(&mut self) {
+        self.machine.set_role(Role::Joining, self.now);
+        assert!(TRANSFERS.iter().all(|transfer| self.machine.at(*transfer).is_none()), "it gives nothing");
+        self.joiner = Some(Box::new(joiner::Lone::new(self.config)));
+    }
+
+    /// The joiner's machine goes on; when it is over, the member provides what it has then.
+    fn joins_on(&mut self, choices: &mut Choices<'_>) {
+        let Some(joiner) = &mut self.joiner else { return };
+        let before = self.machine.delivered().clone();
+        joiner.step(choices, Some(&mut self.machine));
+        if *self.machine.delivered() != before {
+            // What it had delivered beyond the other state comes again.
+            let delivered =
+                |member| self.machine.delivered().entry(member).map_or(0, |entry| entry.delivered().0);
+            self.sent = MEMBERS.map(delivered);
+        }
+        if matches!(joiner.machine.state(), State::Serving | State::Failed) {
+            self.joiner = None;
+            self.machine.set_role(Role::Provider, self.now);
+        }
+    }
+
     fn message(&mut self, choices: &mut Choices<'_>) {
         let mut sent = self.sent;
         let message = message(choices, &mut sent);
+        let effect = effect(choices);
+        if let Some(joiner) = &mut self.joiner {
+            let allows = joiner.machine.allows_delivery(self.machine.delivered(), &message, effect);
+            joiner.drain();
+            if !allows {
+                return;
+            }
+        }
         let before = self.machine.delivered().clone();
         let decides = TRANSFERS.iter().any(|transfer| self.machine.at(*transfer) == Some(At::Deciding));
-        let verdict = self.machine.handle_message(&message, effect(choices), RECORD, self.now);
+        let verdict = self.machine.handle_message(&message, effect, RECORD, self.now);
         let verdict = verdict.expect("there is room for four members");
         let delivered = self.machine.delivered();
         if verdict == Verdict::Deliver {
@@ -88,6 +131,14 @@ impl Lone {
             self.sent = sent;
         } else {
             assert!(*delivered == before, "what is not delivered is not counted");
+        }
+        if let Some(joiner) = &mut self.joiner {
+            assert!(
+                verdict != Verdict::Deliver || joiner.leaves_to_the_old_state(&message),
+                "into the wrong state"
+            );
+            joiner.machine.handle_delivered(self.machine.delivered());
+            joiner.drain();
         }
     }
 
