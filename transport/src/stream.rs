@@ -39,7 +39,7 @@ impl Connection {
 
     /// So many bytes must come still, 0 if that isn't known: who reads is woken when a good part of them is there, not for each
     /// packet. From the first such time on a read that blocks gives up after a quarter of a second, with what came till
-    /// then; who waits without blocking is woken by [`Self::wake_for_any`].
+    /// then; who waits without blocking is woken by the driver, which looks after the lanes.
     pub fn wake_for_many(&self, missing: usize) {
         let (least, before) = (missing.clamp(1, AT_ONCE), self.least.load(Ordering::Relaxed));
         if before == least || before == 0 && least == 1 {
