@@ -8,7 +8,7 @@ use std::time::Duration;
 use longhaul::live::{Config, Effect, Ended, Event, Failure, Fetched, Phase, Refusal, Transaction};
 use longhaul::{Error, ErrorKind};
 
-use crate::bus::{Bus, Content, ORDER};
+use crate::bus::{Bus, Channel, Content, ORDER};
 use crate::gate::Gate;
 use crate::host::{Host, PATIENCE, config};
 use crate::joining::Group;
@@ -39,9 +39,8 @@ fn ended(error: &Error) -> &Ended {
     error.live().expect("it is a live transfer's")
 }
 
-/// The provider dies while the joiner waits at a gate.
-fn provider_dies_at(gate: impl Fn(&Gates) -> &Gate) {
-    let mut group = Group::with(1, quick);
+/// The one provider dies while the joiner waits at a gate.
+pub(crate) fn provider_dies_at(mut group: Group, gate: impl Fn(&Gates) -> &Gate) {
     group.written(20);
     let joiner = with_old_state(&group.bus, quick(9));
     let target = group.hosts[0].address();
@@ -58,13 +57,13 @@ fn provider_dies_at(gate: impl Fn(&Gates) -> &Gate) {
 // Catalogue: F49
 #[test]
 fn a_provider_that_dies_while_the_bulk_moves_leaves_the_old_state() {
-    provider_dies_at(|gates| &gates.stage);
+    provider_dies_at(Group::with(1, quick), |gates| &gates.stage);
 }
 
 // Catalogue: F49
 #[test]
 fn a_provider_that_dies_while_its_log_is_followed_leaves_the_old_state() {
-    provider_dies_at(|gates| &gates.apply);
+    provider_dies_at(Group::with(1, quick), |gates| &gates.apply);
 }
 
 // Catalogue: F49
@@ -74,8 +73,9 @@ fn a_provider_that_dies_before_its_word_leaves_the_old_state() {
         |n| Config { lease: Duration::from_millis(500), stall_timeout: Duration::from_secs(2), ..quick(n) };
     let mut group = Group::with(1, patient);
     let transaction = Transaction { member: group.hosts[0].id, number: 1_000_000 };
-    let prepared = group.bus.send(Content { effect: Effect::Prepare(transaction), key: 5, value: 6 });
-    group.hosts[0].delivered(prepared);
+    let prepare = Content { effect: Effect::Prepare(transaction), key: 5, value: 6 };
+    let prepared = group.bus.send(transaction.member, prepare);
+    group.hosts[0].delivered(&[prepared]);
     let wire = Wire::to(group.hosts[0].address());
     let mut joiner = with_old_state(&group.bus, patient(9));
     joiner.map.gates.prepare.close();
@@ -97,7 +97,7 @@ fn a_provider_that_dies_before_its_word_leaves_the_old_state() {
 
 #[test]
 fn nobody_at_the_address_is_told_with_what_the_system_said() {
-    let bus = Arc::new(Bus::default());
+    let bus = Bus::new(Channel::Total);
     let joiner = with_old_state(&bus, quick(9));
     let transfer = joiner.member().fetch_state(&["127.0.0.1:1"], b"", PATIENCE).unwrap();
     let error = transfer.wait().unwrap_err();
@@ -137,7 +137,10 @@ fn a_lost_connection_is_dialled_again_and_what_is_staged_is_gone_on_with() {
 // Catalogue: F49
 #[test]
 fn where_a_provider_dies_the_next_one_takes_over() {
-    let mut group = Group::start(2);
+    next_provider_takes_over(Group::start(2));
+}
+
+pub(crate) fn next_provider_takes_over(mut group: Group) {
     group.written(20);
     let joiner = Host::join(&group.bus, config(3));
     joiner.map.gates.apply.close();

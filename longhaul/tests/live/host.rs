@@ -6,12 +6,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use longhaul::live::{
-    Apply, Capture, Config, Contract, Delivered, Effect, Event, Handle, Member, Message, Policy, Properties,
-    SequenceNumber, Transaction, Verdict,
+    Apply, Capture, Config, Contract, Delivered, Effect, Event, Handle, Member, Message, Policy, Transaction,
+    Verdict,
 };
 use longhaul::{Events, MemberId};
 
-use crate::bus::{Bus, Content, ORDER};
+use crate::bus::{Bus, Channel, Content, Inbox, Place};
 use crate::map::{Map, Store};
 
 /// Nothing here takes this long, whatever else the machine does.
@@ -38,13 +38,12 @@ enum Begins {
 
 pub(crate) fn config(id: u8) -> Config {
     let contract = Contract::new(Capture::Atomic, Apply::Once).unwrap();
-    let offers = Properties::TOTAL_ORDER.and(Properties::SEND_AGAIN);
     Config {
         lease: Duration::from_secs(2),
         stall_timeout: Duration::from_secs(8),
         policy: Policy::LatchNow,
         tries: 3,
-        ..Config::new(MemberId([id; 16]), offers, contract)
+        ..Config::new(MemberId([id; 16]), Channel::Total.offers(), contract)
     }
 }
 
@@ -66,6 +65,7 @@ impl Host {
 
     fn start(bus: &Arc<Bus>, config: Config, begins: Begins) -> Self {
         let map = Arc::new(Map::default());
+        let config = Config { offers: bus.channel.offers(), ..config };
         let builder = Member::builder(config, Arc::clone(&map) as _, Arc::clone(bus) as _);
         let builder = builder.listen("127.0.0.1:0").buffer_memory(1 << 20);
         let member = match begins {
@@ -77,9 +77,9 @@ impl Host {
         let events = member.events();
         let is_over = Arc::new(AtomicBool::new(false));
         let follower = {
-            let (member, map, bus, is_over) =
-                (Arc::clone(&member), Arc::clone(&map), Arc::clone(bus), Arc::clone(&is_over));
-            thread::spawn(move || follow(&member, &map, &bus, &is_over))
+            let inbox = bus.inbox(config.member, &map);
+            let (member, map, is_over) = (Arc::clone(&member), Arc::clone(&map), Arc::clone(&is_over));
+            thread::spawn(move || follow(&member, &map, inbox, &is_over))
         };
         Self {
             member: Some(member),
@@ -114,7 +114,7 @@ impl Host {
                 if !goes_on() {
                     return;
                 }
-                let (key, value) = (number % 97, number << 8 | u64::from(id.0[0]));
+                let (key, value) = (bus.channel.key(id, number), number << 8 | u64::from(id.0[0]));
                 let transaction = Transaction { member: id, number };
                 let effects = match number % 3 {
                     0 => &[Effect::Prepare(transaction), Effect::Commit(transaction)][..],
@@ -122,10 +122,9 @@ impl Host {
                 };
                 for &effect in effects {
                     let Ok(request) = member.request(PATIENCE) else { return };
-                    let sequence = bus.send(Content { effect, key, value });
+                    let place = bus.send(id, Content { effect, key, value });
                     let bell = map.bell.lock().unwrap();
-                    let waits =
-                        |_: &mut u64| map.lock().delivered() < sequence && !is_over.load(Ordering::SeqCst);
+                    let waits = |_: &mut u64| !map.lock().contains(place) && !is_over.load(Ordering::SeqCst);
                     drop(map.rings.wait_while(bell, waits).unwrap());
                     drop(request);
                 }
@@ -141,13 +140,14 @@ impl Host {
         }
     }
 
-    /// Its state, once it has delivered this message.
-    pub(crate) fn delivered(&self, sequence: u64) -> Store {
+    /// Its state, once it contains these messages.
+    pub(crate) fn delivered(&self, places: &[Place]) -> Store {
+        let lacks = |store: &Store| places.iter().any(|place| !store.contains(*place));
         let bell = self.map.bell.lock().unwrap();
-        let waits = |_: &mut u64| self.map.lock().delivered() < sequence;
+        let waits = |_: &mut u64| lacks(&self.map.lock());
         drop(self.map.rings.wait_timeout_while(bell, PATIENCE, waits).unwrap());
         let store = self.map.lock().clone();
-        assert!(store.delivered() >= sequence, "{} of {sequence} are delivered", store.delivered());
+        assert!(!lacks(&store), "{places:?} are not all in {:?}", store.digest);
         store
     }
 
@@ -177,10 +177,9 @@ impl Host {
         self.is_over.store(true, Ordering::SeqCst);
         self.map.ring(1);
         let member = self.member.take();
-        // Those who wait for the latch, or for a message, hear of it; the follower at the next message.
+        // Those who wait for the latch, or for a message, hear of it.
         if let Some(member) = member {
             member.stop();
-            self.bus.send(Content { effect: Effect::Nothing, key: 0, value: 0 });
             self.finish_writing();
             if let Some(follower) = self.follower.take() {
                 follower.join().unwrap();
@@ -199,29 +198,39 @@ impl Drop for Host {
     }
 }
 
-/// Brings the channel's messages to the member, in their order.
-fn follow(member: &Member, map: &Map, bus: &Bus, is_over: &AtomicBool) {
-    let mut number = 1;
-    while let Some(content) = bus.next(number) {
-        if is_over.load(Ordering::SeqCst) {
-            return;
-        }
-        let bell = *map.bell.lock().unwrap();
-        let message =
-            Message { sender: ORDER, sequence: SequenceNumber(number), len: 16, handle: Handle(number) };
+/// Brings the channel's messages to the member, those of each sender in their order.
+fn follow(member: &Member, map: &Map, mut inbox: Inbox, is_over: &AtomicBool) {
+    let mut reoffers = 0;
+    while let Some((place, content)) = next(map, &mut inbox, is_over, &mut reoffers) {
+        let Place { sender, sequence } = place;
+        let message = Message { sender, sequence, len: 16, handle: Handle(sequence.0) };
         let mut turn = member.turn();
         match turn.handle_message(&message, content.effect, Map::LOG_BYTES).unwrap() {
             Verdict::Deliver => {
-                map.deliver(number, &content);
-                number += 1;
+                map.deliver(place, &content);
+                inbox.pass(place);
             }
-            Verdict::Drop => number += 1,
-            Verdict::SendAgain { from } => number = from.0,
-            Verdict::Hold => {
-                drop(turn);
-                let rung = map.bell.lock().unwrap();
-                drop(map.rings.wait_while(rung, |rung| *rung == bell).unwrap());
-            }
+            Verdict::Drop => inbox.pass(place),
+            Verdict::SendAgain { from } => inbox.again(Place { sender, sequence: from }),
+            Verdict::Hold => inbox.hold(place),
+        }
+    }
+}
+
+/// Waits for a message that is not held; `None` once it is over. `reoffers`: how many were heard of.
+fn next(map: &Map, inbox: &mut Inbox, is_over: &AtomicBool, reoffers: &mut u64) -> Option<(Place, Content)> {
+    let mut bell = map.bell.lock().unwrap();
+    loop {
+        if is_over.load(Ordering::SeqCst) {
+            return None;
+        }
+        if std::mem::replace(reoffers, *bell) != *bell {
+            inbox.reoffer();
+        }
+        match inbox.next() {
+            Some(next) => return Some(next),
+            None if inbox.is_closed() => return None,
+            None => bell = map.rings.wait(bell).unwrap(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use longhaul::ErrorKind;
 use longhaul::live::{Config, Decision, Effect, Event, Failure, Fetched, Phase, Refusal, Transaction};
 
-use crate::bus::{Bus, Content};
+use crate::bus::{Bus, Channel, Content};
 use crate::host::{Host, PATIENCE, config};
 
 /// Members that write, until they are told to stop.
@@ -24,7 +24,11 @@ impl Group {
     }
 
     pub(crate) fn with(members: u8, config: impl Fn(u8) -> Config) -> Self {
-        let bus = Arc::new(Bus::default());
+        Self::over(Channel::Total, members, config)
+    }
+
+    pub(crate) fn over(channel: Channel, members: u8, config: impl Fn(u8) -> Config) -> Self {
+        let bus = Bus::new(channel);
         let mut group = Self {
             hosts: (1..=members).map(|n| Host::found(&bus, config(n))).collect(),
             bus,
@@ -58,7 +62,7 @@ impl Group {
             host.finish_writing();
         }
         let last = self.bus.last();
-        let stores: Vec<_> = self.hosts.iter().map(|host| host.delivered(last)).collect();
+        let stores: Vec<_> = self.hosts.iter().map(|host| host.delivered(&last)).collect();
         for (store, host) in stores.iter().zip(&self.hosts) {
             assert_eq!((&store.map, &store.prepared), (&stores[0].map, &stores[0].prepared));
             assert_eq!(store.applied, stores[0].applied, "each record once");
@@ -77,7 +81,10 @@ impl Drop for Group {
 
 #[test]
 fn a_joiner_under_writes_ends_with_what_the_others_have_and_writes_itself() {
-    let mut group = Group::start(3);
+    joins_under_writes(Group::start(3));
+}
+
+pub(crate) fn joins_under_writes(mut group: Group) {
     group.written(100);
     let joiner = Host::join(&group.bus, config(4));
     let fetched = joiner.member().fetch_state(&[group.hosts[0].address()], b"", PATIENCE).unwrap().wait();
@@ -114,21 +121,35 @@ fn several_joiners_at_once_share_what_there_is_and_all_come_to_serve() {
 
 #[test]
 fn pending_prepares_travel_and_their_commit_finds_them() {
-    let mut group = Group::start(0);
-    let bus = Arc::clone(&group.bus);
-    group.hosts.push(Host::found(&bus, config(1)));
-    let transaction = Transaction { member: group.hosts[0].id, number: 1 };
-    let send = |effect| bus.send(Content { effect, key: 5, value: 6 });
-    let prepared = send(Effect::Prepare(transaction));
-    group.hosts[0].delivered(prepared);
-    let joiner = Host::join(&bus, config(2));
+    pending_prepares_travel(Group::start(2));
+}
+
+pub(crate) fn pending_prepares_travel(mut group: Group) {
+    let (bus, number, key) = (Arc::clone(&group.bus), 1_000_000, 1_000);
+    // Each of another sender.
+    let transactions = [0, 1].map(|n: usize| Transaction { member: group.hosts[n].id, number });
+    let send = |transaction: Transaction, effect| {
+        bus.send(
+            transaction.member,
+            Content { effect, key: key + u64::from(transaction.member.0[0]), value: 6 },
+        )
+    };
+    let prepared = transactions.map(|transaction| send(transaction, Effect::Prepare(transaction)));
+    group.hosts[0].delivered(&prepared);
+    let joiner = Host::join(&bus, config(3));
     let fetched = joiner.member().fetch_state(&[group.hosts[0].address()], b"", PATIENCE).unwrap().wait();
     assert!(matches!(fetched.unwrap(), Fetched::State(_)));
-    assert_eq!(joiner.map.lock().prepared.len(), 1);
+    for member in [1, 2] {
+        assert!(joiner.map.lock().prepared.contains_key(&(member, number)), "it is not ended yet");
+    }
     group.hosts.push(joiner);
-    send(Effect::Commit(transaction));
+    for transaction in transactions {
+        send(transaction, Effect::Commit(transaction));
+    }
     group.settle();
-    assert_eq!(group.hosts[1].map.lock().map.get(&5), Some(&6));
+    for member in [1, 2] {
+        assert_eq!(group.hosts[2].map.lock().map.get(&(key + member)), Some(&6));
+    }
 }
 
 #[test]
@@ -150,8 +171,9 @@ fn a_lease_that_runs_out_is_an_abort_and_the_next_try_commits() {
     let quick = |n| Config { lease: Duration::from_millis(100), ..config(n) };
     let mut group = Group::with(1, quick);
     let transaction = Transaction { member: group.hosts[0].id, number: 1_000_000 };
-    let prepared = group.bus.send(Content { effect: Effect::Prepare(transaction), key: 5, value: 6 });
-    group.hosts[0].delivered(prepared);
+    let prepare = Content { effect: Effect::Prepare(transaction), key: 5, value: 6 };
+    let prepared = group.bus.send(transaction.member, prepare);
+    group.hosts[0].delivered(&[prepared]);
     let joiner = Host::join(&group.bus, quick(2));
     joiner.map.gates.prepare.close();
     let transfer = joiner.member().fetch_state(&[group.hosts[0].address()], b"", PATIENCE).unwrap();
@@ -164,13 +186,13 @@ fn a_lease_that_runs_out_is_an_abort_and_the_next_try_commits() {
     group.hosts[0]
         .expect("commit", |event| matches!(event, Event::Decided { decision: Decision::Commit, .. }));
     group.hosts.push(joiner);
-    group.bus.send(Content { effect: Effect::Commit(transaction), key: 0, value: 0 });
+    group.bus.send(transaction.member, Content { effect: Effect::Commit(transaction), key: 0, value: 0 });
     group.settle();
 }
 
 #[test]
 fn a_member_of_a_group_of_one_and_one_that_asks_itself_has_no_state_and_is_told_at_once() {
-    let bus = Arc::new(Bus::default());
+    let bus = Bus::new(Channel::Total);
     let alone = Host::join(&bus, config(1));
     let nobody: [&str; 0] = [];
     for targets in [&nobody[..], &[&alone.address()]] {

@@ -9,9 +9,9 @@ use longhaul::live::{
     SequenceNumber, Snapshot, SnapshotId, SpilledLog, Stage, Transaction,
 };
 use longhaul::state::{MemorySink, MemorySource, Published, SourceError};
-use longhaul::{Sink, Source};
+use longhaul::{MemberId, Sink, Source};
 
-use crate::bus::{Content, ORDER};
+use crate::bus::{Content, Place};
 use crate::gate::Gate;
 
 pub(crate) type Pair = (u64, u64);
@@ -31,8 +31,8 @@ impl Store {
         self.applied += 1;
     }
 
-    pub(crate) fn delivered(&self) -> u64 {
-        self.digest.entry(ORDER).map_or(0, |entry| entry.delivered().0)
+    pub(crate) fn contains(&self, place: Place) -> bool {
+        self.digest.contains(place.sender, place.sequence)
     }
 }
 
@@ -56,6 +56,8 @@ pub(crate) struct Map {
     pub(crate) bell: Mutex<u64>,
     pub(crate) rings: Condvar,
     pub(crate) throttled: Mutex<Vec<bool>>,
+    /// Whose messages were delivered, in that order.
+    pub(crate) senders: Mutex<Vec<MemberId>>,
     /// Hidden copies that were begun.
     pub(crate) staged: Mutex<u32>,
     pub(crate) fails: Mutex<Option<&'static str>>,
@@ -110,6 +112,7 @@ impl Default for Map {
             bell: Mutex::default(),
             rings: Condvar::new(),
             throttled: Mutex::default(),
+            senders: Mutex::default(),
             staged: Mutex::default(),
             fails: Mutex::default(),
         }
@@ -124,8 +127,10 @@ impl Map {
     pub(crate) const LOG_BYTES: usize = 16;
 
     /// Carries out a message that is to be delivered, and logs it.
-    pub(crate) fn deliver(&self, sequence: u64, content: &Content) {
+    pub(crate) fn deliver(&self, Place { sender, sequence }: Place, content: &Content) {
         let mut store = self.lock();
+        let before = store.digest.entry(sender).map_or(SequenceNumber::NONE, |entry| entry.delivered());
+        assert_eq!(before.next(), Some(sequence), "each message of a sender, in his order, once");
         let mut written = (content.key, content.value);
         match content.effect {
             Effect::Write => store.write(written),
@@ -141,10 +146,10 @@ impl Map {
             }
             Effect::Leave(_) | Effect::Nothing => {}
         }
-        let sequence = SequenceNumber(sequence);
-        store.digest.insert(Entry::new(ORDER, sequence, sequence).unwrap()).unwrap();
-        self.log.append(ORDER, sequence, content.effect, &bytes_of(written));
+        store.digest.insert(Entry::new(sender, sequence, sequence).unwrap()).unwrap();
+        self.log.append(sender, sequence, content.effect, &bytes_of(written));
         drop(store);
+        self.senders.lock().unwrap().push(sender);
         self.ring(0);
     }
 
@@ -195,7 +200,7 @@ impl Provide for Map {
 
     fn pending(&self, batch: &mut Batch<'_>) -> Result<(), ApplicationError> {
         for (&(member, number), written) in &self.lock().prepared {
-            let member = longhaul::MemberId([member as u8; 16]);
+            let member = MemberId([member as u8; 16]);
             let transaction = Transaction { member, number };
             assert!(batch.prepare(transaction, &bytes_of(*written)));
         }

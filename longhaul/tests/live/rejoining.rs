@@ -29,14 +29,17 @@ fn has_stayed(group: &mut Group) {
 
 #[test]
 fn a_member_that_serves_gets_another_state_while_all_write_and_goes_on_with_the_old_one_until_then() {
-    let mut group = Group::start(3);
+    rejoins_under_writes(Group::start(3));
+}
+
+pub(crate) fn rejoins_under_writes(mut group: Group) {
     group.written(100);
     for writes in [4000, 1, 1] {
         let transfer = rejoining(&group, &[group.hosts[0].address()]);
         // Into the old state, which readers have; and though there is room for fewer open transactions than come.
         group.written(writes);
-        let before = group.bus.last();
-        group.hosts[1].delivered(before + 1);
+        let before = group.bus.last_of(group.hosts[0].id);
+        group.hosts[1].delivered(&[before.next()]);
         group.hosts[1].map.gates.apply.open();
         let Fetched::State(state) = transfer.wait().unwrap() else { panic!("there is a state") };
         assert!(state.bulk.is_some() && group.hosts[1].member().is_operational());
@@ -48,22 +51,27 @@ fn a_member_that_serves_gets_another_state_while_all_write_and_goes_on_with_the_
 
 #[test]
 fn what_is_prepared_comes_with_the_other_state_once() {
-    let mut group = Group::start(0);
+    rejoins_with_what_is_prepared(Group::start(0));
+}
+
+pub(crate) fn rejoins_with_what_is_prepared(mut group: Group) {
     let bus = Arc::clone(&group.bus);
     group.hosts.extend((1..3).map(|n| Host::found(&bus, config(n))));
-    let transaction = |number| Transaction { member: group.hosts[0].id, number };
-    let send = |effect| bus.send(Content { effect, key: 5, value: 6 });
-    send(Effect::Prepare(transaction(1)));
-    let last = send(Effect::Prepare(transaction(2)));
-    group.hosts.iter().for_each(|host| drop(host.delivered(last)));
+    // Each of another sender.
+    let transactions = [0, 1].map(|n: usize| Transaction { member: group.hosts[n].id, number: 1 });
+    let send = |transaction: Transaction, effect| {
+        bus.send(transaction.member, Content { effect, key: u64::from(transaction.member.0[0]), value: 6 })
+    };
+    let prepared = transactions.map(|transaction| send(transaction, Effect::Prepare(transaction)));
+    group.hosts.iter().for_each(|host| drop(host.delivered(&prepared)));
     let transfer = rejoining_without_log(&group);
     // Delivered into the old state, and into the one that comes.
-    let ended = send(Effect::Commit(transaction(2)));
-    group.hosts[1].delivered(ended);
+    let ended = send(transactions[1], Effect::Commit(transactions[1]));
+    group.hosts[1].delivered(&[ended]);
     group.hosts[1].map.gates.stage.open();
     assert!(matches!(transfer.wait().unwrap(), Fetched::State(_)));
     assert_eq!(group.hosts[1].map.lock().prepared.len(), 1);
-    send(Effect::Commit(transaction(1)));
+    send(transactions[0], Effect::Commit(transactions[0]));
     group.settle();
     assert_eq!(group.hosts[1].map.lock().applied, 2);
 }
@@ -104,7 +112,10 @@ fn an_application_that_fails_to_get_another_state_has_the_old_one() {
 // Catalogue: F49
 #[test]
 fn where_the_provider_of_another_state_dies_the_next_one_takes_over_or_the_old_one_stays() {
-    let mut group = Group::with(3, quick);
+    next_provider_takes_over_or_the_old_state_stays(Group::with(3, quick));
+}
+
+pub(crate) fn next_provider_takes_over_or_the_old_state_stays(mut group: Group) {
     group.written(20);
     let targets: Vec<String> = [2, 0].map(|n: usize| group.hosts[n].address()).into();
     let transfer = rejoining(&group, &targets);
@@ -126,8 +137,9 @@ fn whoever_waits_at_the_latch_of_a_member_that_joins_again_is_told_to_go_elsewhe
     let bus = Arc::clone(&group.bus);
     group.hosts.extend((1..3).map(|n| Host::found(&bus, config(n))));
     let transaction = Transaction { member: group.hosts[0].id, number: 1 };
-    let prepared = bus.send(Content { effect: Effect::Prepare(transaction), key: 5, value: 6 });
-    group.hosts.iter().for_each(|host| drop(host.delivered(prepared)));
+    let send = |effect| bus.send(transaction.member, Content { effect, key: 5, value: 6 });
+    let prepared = send(Effect::Prepare(transaction));
+    group.hosts.iter().for_each(|host| drop(host.delivered(&[prepared])));
     let joiner = Host::join(&bus, config(3));
     joiner.map.gates.prepare.close();
     let targets = [group.hosts[1].address(), group.hosts[0].address()];
@@ -140,7 +152,7 @@ fn whoever_waits_at_the_latch_of_a_member_that_joins_again_is_told_to_go_elsewhe
     assert!(matches!(again.wait().unwrap(), Fetched::State(_)));
     assert!(matches!(joining.wait().unwrap(), Fetched::State(_)));
     group.hosts.push(joiner);
-    bus.send(Content { effect: Effect::Commit(transaction), key: 5, value: 6 });
+    send(Effect::Commit(transaction));
     group.settle();
 }
 
