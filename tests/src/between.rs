@@ -368,9 +368,9 @@ impl Pump {
                 return ended;
             }
             Meddle::Slow { bytes, per_second } => {
-                self.slowly(bytes, (per_second / 100).max(1), Duration::from_millis(10))?;
+                self.slowly(bytes, (per_second / 100).max(1), Some(per_second))?;
             }
-            Meddle::Pieces(bytes) => self.slowly(bytes, 1, Duration::ZERO)?,
+            Meddle::Pieces(bytes) => self.slowly(bytes, 1, None)?,
             Meddle::Twice(bytes) => {
                 let bytes = bytes.min(self.ready());
                 self.send(bytes)?;
@@ -384,15 +384,16 @@ impl Pump {
         Ok(())
     }
 
-    /// Sends the next `bytes` in pieces, with a pause after each.
-    fn slowly(&mut self, bytes: usize, piece: usize, pause: Duration) -> io::Result<()> {
-        let mut left = bytes;
+    /// Sends the next `bytes` in pieces, with a pause after each: so many bytes a second, on a busy machine, too.
+    fn slowly(&mut self, bytes: usize, piece: usize, per_second: Option<usize>) -> io::Result<()> {
+        let (mut left, start) = (bytes, Instant::now());
         while left > 0 && self.fill()? {
             let piece = piece.min(left).min(self.ready());
             self.send(piece)?;
             left -= piece;
-            if !pause.is_zero() {
-                thread::sleep(pause);
+            if let Some(per_second) = per_second {
+                let due = start + Duration::from_secs_f64((bytes - left) as f64 / per_second as f64);
+                thread::sleep(due.saturating_duration_since(Instant::now()));
             }
             self.shared.lock().meddled = Some(Instant::now());
         }

@@ -105,6 +105,7 @@ impl Reporter {
 #[derive(Debug, Default)]
 pub struct Telling {
     untold: u64,
+    /// When it was told last, or the payload began.
     since: Option<Instant>,
 }
 
@@ -116,12 +117,13 @@ impl Telling {
             *self = Self::default();
             return None;
         }
-        let since = *self.since.get_or_insert_with(Instant::now);
+        let now = Instant::now();
+        let since = *self.since.get_or_insert(now);
         self.untold += bytes as u64;
-        if since.elapsed() < TELL_EVERY {
+        if now - since < TELL_EVERY {
             return None;
         }
-        self.since = None;
+        self.since = Some(now);
         Some(std::mem::take(&mut self.untold))
     }
 }
