@@ -51,7 +51,8 @@
 //! - Every byte bears a CRC-32C over the very memory that is written; every item and the state as a
 //!   whole a checksum that both sides compare before anything is published.
 //! - No wait without a deadline: a session that makes no progress fails. No limit on the whole.
-//! - Memory is bounded, whatever the size of the state: the buffers, and a few MiB.
+//! - Memory is bounded, whatever the size of the state: the buffers, and a few MiB; what the process's allocator keeps beyond
+//!   that, [`allocator`] bounds.
 //!
 //! # Features
 //!
@@ -117,6 +118,7 @@ pub use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
 pub use longhaul_state::source::{HardLinks, Progress, Shape, SpecialFiles, Survey};
 pub use longhaul_state::transfer::{DataPath, Event, Priority, Stage, Stats};
 pub use longhaul_state::{Content, Item, LinksPolicy, Piece, Place, Sink, Source, Walk, What};
+pub use longhaul_transport::allocator;
 
 /// The parts that sources and sinks of one's own are made of, and those that come with longhaul.
 pub mod state {

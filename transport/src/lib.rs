@@ -15,6 +15,7 @@
 //! pool, without a copy.
 #![deny(unsafe_code)]
 
+pub mod allocator;
 mod bytes;
 mod channel;
 mod chunk;
