@@ -27,6 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 type Result<T> = std::result::Result<T, Box<dyn StdError>>;
 
 fn main() -> ExitCode {
+    // An engine's pages, and pieces of its state, come and go in many threads.
+    longhaul::allocator::share_heaps(1);
     let result = match Cli::parse().command {
         Command::Primary(args) => Node::primary(&args.member.options())
             .map_err(Into::into)

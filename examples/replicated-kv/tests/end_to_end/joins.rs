@@ -24,6 +24,19 @@ fn a_replica_joins_by_a_copy_of_one_place_and_what_is_prepared_comes_along() {
     joins_from_a_replica("copy");
 }
 
+#[test]
+fn a_join_costs_neither_side_more_memory_than_their_caches_and_buffers() {
+    let mut random = random();
+    let home = TempDir::new().unwrap();
+    let primary = Member::primary(&home.path().join("p"), &[]);
+    load::fill(&mut primary.connect(), 32 << 20, random.draw()).unwrap();
+    let replica = Member::replica(&home.path().join("r"), &primary, &[]);
+    for member in [&primary, &replica] {
+        let peak = member.peak_bytes().unwrap_or(0);
+        assert!(peak <= JOIN_PEAK, "a process has had {peak} bytes");
+    }
+}
+
 fn joins_from_a_replica(by: &str) {
     let mut random = random();
     let home = TempDir::new().unwrap();
@@ -105,6 +118,12 @@ struct Group {
 
 const JOINER: usize = 2;
 
+/// A process that provides or joins once has a cache of 64 MiB, 16 MiB of buffers, and some pieces of the state.
+const JOIN_PEAK: u64 = 128 << 20;
+
+/// No process of a run has more memory than this, however large the state is, and however often it provides.
+const RUN_PEAK: u64 = 256 << 20;
+
 impl Group {
     /// A new joiner, from the primary or from the replica; who is killed at some moment of it; and its end.
     fn round(&mut self, journal: &Path, random: &mut Random) {
@@ -131,7 +150,9 @@ impl Group {
             self.members[victim].start();
         }
         poll("a replica that has joined", || self.has_joined().then_some(()));
-        println!("most memory: {:?}", self.members.each_ref().map(Member::peak_bytes));
+        let peaks = self.members.each_ref().map(Member::peak_bytes);
+        println!("most memory: {peaks:?}");
+        assert!(peaks.iter().flatten().all(|peak| *peak <= RUN_PEAK), "for a state of {}", self.size);
     }
 
     /// The joiner begins with nothing.
