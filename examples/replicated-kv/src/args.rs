@@ -90,6 +90,9 @@ pub(crate) struct Member {
     /// The longest that writes are held while somebody joins; at most 7s
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     pub(crate) lease: Duration,
+    /// Give a state by `live` as fast as it goes, whatever it costs those who write here
+    #[arg(long)]
+    pub(crate) full_speed: bool,
 }
 
 impl Member {
@@ -103,6 +106,7 @@ impl Member {
             },
             log_bytes: self.log.as_u64(),
             lease: self.lease,
+            yields: !self.full_speed,
         }
     }
 }

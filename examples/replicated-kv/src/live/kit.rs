@@ -63,7 +63,7 @@ impl Subject for Replicas {
         *application.order.lock().unwrap() = SENDER;
         let (ip, pins) = (IpAddr::V4(Ipv4Addr::LOCALHOST), Arc::new(PrimaryPins { primary: None }));
         let port = directory.join("joiners");
-        let bounds = Bounds { log_bytes: LOG_BYTES, lease: Duration::from_secs(1) };
+        let bounds = Bounds { log_bytes: LOG_BYTES, lease: Duration::from_secs(1), yields: true };
         let transfers = Transfers::new(Arc::clone(&application), pins, ip, false, bounds, port);
         let transfers = Arc::new(transfers);
         let delivery = Delivery {

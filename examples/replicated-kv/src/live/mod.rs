@@ -64,6 +64,8 @@ pub struct Bounds {
     pub log_bytes: u64,
     /// The longest that writes are held for one.
     pub lease: Duration,
+    /// Whether what is sent to them yields to those who write.
+    pub yields: bool,
 }
 
 /// This process's part in live transfers: a member that provides, or one that joins.
@@ -203,6 +205,7 @@ impl Transfers {
         Member::builder(config, Arc::clone(&self.application) as _, Arc::clone(&self.pins) as _)
             .listen(SocketAddr::new(self.ip, port).to_string())
             .insecure(self.insecure)
+            .yields(self.bounds.yields)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Member>>> {

@@ -43,6 +43,8 @@ pub struct Options {
     pub log_bytes: u64,
     /// The longest that writes are held for who joins.
     pub lease: Duration,
+    /// Whether a state that is given by a live transfer yields to those who write.
+    pub yields: bool,
 }
 
 /// Whom a replica follows, and from whom it has its state.
@@ -173,7 +175,7 @@ impl Parts {
             sources,
             ip,
             options.listening.insecure,
-            Bounds { log_bytes: options.log_bytes, lease: options.lease },
+            Bounds { log_bytes: options.log_bytes, lease: options.lease, yields: options.yields },
             options.data.join("joiners"),
         ));
         let (applied, stop) = (Applied::default(), Stop::default());

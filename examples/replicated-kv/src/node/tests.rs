@@ -39,6 +39,7 @@ impl Group {
             listening: Listening { address: "127.0.0.1:0".into(), insecure: false, max_clients: 16 },
             log_bytes: 1 << 20,
             lease: LEASE,
+            yields: true,
         };
         let primary = Node::primary(&options("p")).unwrap();
         let upstream =

@@ -28,7 +28,7 @@ fn a_replica_joins_by_a_copy_of_one_place_and_what_is_prepared_comes_along() {
 fn a_join_costs_neither_side_more_memory_than_their_caches_and_buffers() {
     let mut random = random();
     let home = TempDir::new().unwrap();
-    let primary = Member::primary(&home.path().join("p"), &[]);
+    let primary = Member::primary(&home.path().join("p"), &["--full-speed"]);
     load::fill(&mut primary.connect(), 32 << 20, random.draw()).unwrap();
     let replica = Member::replica(&home.path().join("r"), &primary, &[]);
     for member in [&primary, &replica] {
