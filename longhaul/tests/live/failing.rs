@@ -177,11 +177,11 @@ fn a_joiner_that_dies_costs_its_provider_nothing_for_long() {
 // Catalogue: F34
 #[test]
 fn a_log_that_can_not_be_spilled_ends_the_transfer_and_not_the_member() {
-    let mut group = Group::with(1, quick);
+    let mut group = Group::start(1);
     group.written(20);
     std::fs::remove_dir(group.hosts[0].map.disk.path()).unwrap();
     // Another try may find its end before so much is written that it must be spilled.
-    let joiner = with_old_state(&group.bus, Config { tries: 0, ..quick(9) });
+    let joiner = with_old_state(&group.bus, Config { tries: 0, ..config(9) });
     joiner.map.gates.stage.close();
     let transfer = joiner.member().fetch_state(&[group.hosts[0].address()], b"", PATIENCE).unwrap();
     joiner.map.gates.stage.is_met();

@@ -8,9 +8,7 @@ use crate::bus::{Channel, Content};
 use crate::failing::{next_provider_takes_over, provider_dies_at, quick};
 use crate::host::{Host, PATIENCE, config};
 use crate::joining::{Group, joins_under_writes, pending_prepares_travel};
-use crate::rejoining::{
-    next_provider_takes_over_or_the_old_state_stays, rejoins_under_writes, rejoins_with_what_is_prepared,
-};
+use crate::rejoining::{rejoins_under_writes, rejoins_with_what_is_prepared};
 
 fn group(members: u8) -> Group {
     Group::over(Channel::fifo(), members, config)
@@ -83,10 +81,4 @@ fn a_provider_that_dies_while_its_log_is_followed_leaves_the_old_state() {
 #[test]
 fn where_a_provider_dies_the_next_one_takes_over() {
     next_provider_takes_over(group(2));
-}
-
-// Catalogue: F49
-#[test]
-fn where_the_provider_of_another_state_dies_the_next_one_takes_over_or_the_old_one_stays() {
-    next_provider_takes_over_or_the_old_state_stays(quick_group(3));
 }

@@ -112,10 +112,7 @@ fn an_application_that_fails_to_get_another_state_has_the_old_one() {
 // Catalogue: F49
 #[test]
 fn where_the_provider_of_another_state_dies_the_next_one_takes_over_or_the_old_one_stays() {
-    next_provider_takes_over_or_the_old_state_stays(Group::with(3, quick));
-}
-
-pub(crate) fn next_provider_takes_over_or_the_old_state_stays(mut group: Group) {
+    let mut group = Group::with(3, quick);
     group.written(20);
     let targets: Vec<String> = [2, 0].map(|n: usize| group.hosts[n].address()).into();
     let transfer = rejoining(&group, &targets);
