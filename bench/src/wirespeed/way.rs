@@ -169,10 +169,10 @@ impl Way {
 
 /// The buffers of a process that has so many sessions.
 pub(crate) fn pool(sessions: usize) -> Pool {
-    Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, sessions, 2)
+    Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, sessions, LANES)
 }
 
 /// The same in so many parts, one for each engine.
 pub(crate) fn pools(sessions: usize, engines: usize) -> Vec<Pool> {
-    Pool::split(DEFAULT_MEMORY, ChunkLen::DEFAULT, sessions, 2, engines)
+    Pool::split(DEFAULT_MEMORY, ChunkLen::DEFAULT, sessions, LANES, engines)
 }

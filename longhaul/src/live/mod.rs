@@ -21,6 +21,9 @@
 //! | [`Latch`] | both | what was held may pass; writers are slowed down; it serves |
 //! | [`Pins`] | joiner | the group's messages are kept until they are delivered |
 //!
+//! A provider has at most 8 joiners at once. A joiner answers prepares of at most 1024 transactions that are open at the
+//! same time: what would be one more is held until one of them ends, or is found in the log.
+//!
 //! # An application
 //!
 //! A counter per member, each message one step. The engine notes a message's number with its effect: so each is

@@ -36,8 +36,11 @@ use crate::settings::Settings;
 /// Joiners at once.
 pub(super) const JOINERS: usize = 8;
 
+/// Transactions that a joiner may have answered the prepares of, and whose outcome has not gone by.
+const OPEN: usize = 1024;
+
 pub(super) type ProviderMachine = Provider<MEMBERS, JOINERS>;
-pub(super) type JoinerMachine = Joiner<MEMBERS, 1024>;
+pub(super) type JoinerMachine = Joiner<MEMBERS, OPEN>;
 
 pub(super) struct Shared {
     pub(super) config: Config,

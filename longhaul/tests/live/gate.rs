@@ -38,6 +38,9 @@ impl Gate {
 
     /// Waits until somebody waits at it.
     pub(crate) fn is_met(&self) {
-        drop(self.0.1.wait_while(self.0.0.lock().unwrap(), |state| state.waiting == 0).unwrap());
+        let state = self.0.0.lock().unwrap();
+        let waits = self.0.1.wait_timeout_while(state, PATIENCE, |state| state.waiting == 0);
+        let gave_up = waits.unwrap().1.timed_out();
+        assert!(!gave_up, "nobody has come to this gate");
     }
 }
