@@ -1,9 +1,10 @@
 //! Cuts the bytes of a lane into frames, checks payloads, hands buffers on.
 //!
 //! Large payloads: one buffer each, the payload at its start; the read that completes it asks for
-//! the next header too, and never waits for it. Small frames: a buffer is filled with many of them
-//! while more is at hand, and handed on whole. Either way no payload is copied, but for what a read
-//! of small frames caught of a large one.
+//! the next header too, and never waits for it. Where one came another is near: what stands between them is
+//! read word by word, so that the next one begins a buffer as well. Small frames: a buffer is filled with
+//! many of them while more is at hand, and handed on whole. Either way no payload is copied, but for what a
+//! read of small frames caught of a large one.
 
 use std::ops::Range;
 
@@ -77,7 +78,7 @@ impl Frames {
 pub struct Cutter {
     hasher: LaneHasher,
     state: State,
-    /// What begins the next buffer.
+    /// What begins the next buffer: at most what one read of small frames catches.
     carried: Vec<u8>,
     /// It begins this payload.
     large: Option<Header>,
@@ -85,8 +86,8 @@ pub struct Cutter {
     more_at_hand: bool,
     /// What large payloads may come into that nobody is to see.
     pipes: Option<Pipes>,
-    /// The last payload came so, and the next one may: only its header is read.
-    spliced: bool,
+    /// The last payload was a large one, and the next may be: nothing is read of it but its header.
+    careful: bool,
 }
 
 enum State {
@@ -157,7 +158,7 @@ impl Cutter {
             large: None,
             more_at_hand: false,
             pipes,
-            spliced: false,
+            careful: false,
         }
     }
 
@@ -178,11 +179,11 @@ impl Cutter {
                     }
                 }
                 State::Large { header, buffer, have } => {
+                    self.careful = true;
                     let len = header.len as usize;
                     if have < len
                         && let Some((pipe, pipes)) = self.pipe_for(&header)
                     {
-                        self.spliced = true;
                         return Ok(Step::Splice(Coming::new(header, buffer, have, pipe, pipes)));
                     }
                     if have < len {
@@ -228,9 +229,14 @@ impl Cutter {
             (filling.start, filling.end) = (0, end - start);
         }
         let Filling { buffer, frames, start, end } = filling;
-        self.spliced &= incomplete.is_none() && frames.is_empty();
-        let room =
-            if self.spliced { HEADER_LEN - (end - start) } else { (buffer.len() - end).min(2 * LARGE) };
+        self.careful &= incomplete.is_none_or(|header| header.kind != Kind::Data);
+        let room = if self.careful {
+            // As much as is known to come, and the header behind a body.
+            needed + incomplete.map_or(0, |_| HEADER_LEN) - (end - start)
+        } else {
+            2 * LARGE
+        };
+        let room = room.min(buffer.len() - end);
         self.state = State::Reading { frames, start, end, room };
         Ok(Some(Step::Read(Window { buffer, range: end..end + room, missing: 0 })))
     }
@@ -286,7 +292,6 @@ impl Cutter {
         let end = self.carried.len();
         buffer[..end].copy_from_slice(&self.carried);
         self.carried.clear();
-        self.carried.shrink_to(LARGE);
         self.state = match self.large.take() {
             Some(header) => State::Large { header, buffer, have: end },
             None => State::Filling(Filling { buffer, frames: Frames::default(), start: 0, end }),
@@ -411,7 +416,8 @@ impl LaneHasher {
 mod tests {
     use super::*;
     use longhaul_core::integrity::Checksum;
-    use longhaul_core::wire::End;
+    use longhaul_core::wire::{ChunkLen, End};
+    use longhaul_state::pool::{DEFAULT_MEMORY, Pool};
 
     fn frame(hasher: &mut LaneHasher, frame: &Frame<'_>, payload: &[u8]) -> Option<RunSum> {
         let mut bytes = vec![0; 4096];
@@ -433,6 +439,82 @@ mod tests {
         assert_eq!((whole.start, whole.len), (0, 4));
         let end = End { size: 4, checksum: Checksum::Crc32c(0) };
         assert_eq!(frame(&mut hasher, &Frame::End { id: ItemId(1), attempt: 1, end }, b""), None);
+    }
+
+    /// A lane: large payloads with words between them, then small ones.
+    fn lane() -> Vec<u8> {
+        let payload = |item: u32, len: usize| {
+            let mut bytes = vec![0; HEADER_LEN];
+            let data = Frame::Data {
+                id: ItemId(item),
+                attempt: 0,
+                offset: 0,
+                len: len as u32,
+                run_end: true,
+                crc: None,
+            };
+            data.emit(&mut bytes).unwrap();
+            bytes.resize(HEADER_LEN + len, item as u8);
+            bytes
+        };
+        let words = |item: u32| {
+            let mut bytes = vec![0; 256];
+            let hole = Frame::Hole { id: ItemId(item), attempt: 0, offset: 0, len: 1, run_end: true };
+            let len = hole.emit(&mut bytes).unwrap();
+            bytes.truncate(len);
+            bytes
+        };
+        let large = [1, 2, 3].map(|item| [words(item), words(item), payload(item, 3 * LARGE)].concat());
+        let small = [4, 5, 6, 7].map(|item| [words(item), payload(item, 100)].concat());
+        [large.concat(), small.concat(), payload(8, 3 * LARGE)].concat()
+    }
+
+    /// Reads `lane` as fast as the cutter asks. The bytes of each payload, with how many of them came by the read that
+    /// brought their header; and how many reads there were.
+    fn cut(lane: &[u8]) -> (Vec<(Vec<u8>, usize)>, usize) {
+        let share = Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, 1, 1).share();
+        let mut cutter = Cutter::new(Integrity::None, None);
+        let (mut rest, mut payloads, mut reads, mut begun) = (lane, Vec::new(), 0, None);
+        loop {
+            match cutter.step().unwrap() {
+                Step::Buffer => cutter.supply(share.take(&|| false).unwrap()),
+                Step::Read(mut window) => {
+                    let len = window.range.len().min(rest.len());
+                    if len == 0 {
+                        return (payloads, reads);
+                    }
+                    reads += 1;
+                    if window.missing > 0 {
+                        begun.get_or_insert(window.range.start);
+                    }
+                    window.buffer[window.range][..len].copy_from_slice(&rest[..len]);
+                    rest = &rest[len..];
+                    cutter.received(window.buffer, len);
+                }
+                Step::Frames(buffer, frames) => {
+                    payloads.extend(frames.iter().filter(|frame| frame.header.kind == Kind::Data).map(
+                        |frame| (buffer[frame.body.clone()].to_vec(), begun.take().unwrap_or(usize::MAX)),
+                    ))
+                }
+                Step::Splice(_) => unreachable!("there are no pipes"),
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_large_payload_is_read_before_it_has_a_buffer_where_another_came() {
+        let (payloads, reads) = cut(&lane());
+        let lens: Vec<_> = payloads.iter().map(|(bytes, _)| bytes.len()).collect();
+        assert_eq!(lens, [3 * LARGE, 3 * LARGE, 3 * LARGE, 100, 100, 100, 100, 3 * LARGE]);
+        for (item, (bytes, _)) in (1..).zip(&payloads) {
+            assert!(bytes.iter().all(|byte| *byte == item), "payload {item}");
+        }
+        // The first could not be known of.
+        assert!(payloads[0].1 > 0);
+        assert_eq!((payloads[1].1, payloads[2].1), (0, 0));
+        // Small ones come many at once; of a large one behind them, what that read caught.
+        assert!(payloads[7].1 > 0);
+        assert!(reads < 16, "{reads} reads");
     }
 
     #[test]
