@@ -78,6 +78,7 @@ impl Incoming {
                     let socket = self.connection.stream();
                     let (result, buffer) = op::receive(socket, window.buffer, window.range, index).await;
                     let bytes = *result.as_ref().unwrap_or(&0);
+                    self.local.registered.moved(bytes);
                     let missing = cutter.received(buffer, bytes);
                     match result {
                         Ok(0) => return Ended::Io(None),

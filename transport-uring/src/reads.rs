@@ -125,7 +125,7 @@ impl Submit {
         ));
         let file = opened.next().await?;
         if file.is_some() {
-            self.local.registered.register();
+            self.local.registered.expect_much();
         }
         // Those of attempts that failed are not closed.
         self.files.retain(|(other, _)| Arc::strong_count(other) > 1);
@@ -204,7 +204,10 @@ async fn fill(
         (result, buffer) = op::read_at(file, buffer, filled..end, offset + filled as u64, index).await;
         match result {
             Ok(0) => break,
-            Ok(read) => filled = (filled + read).min(wanted),
+            Ok(read) => {
+                local.registered.moved(read);
+                filled = (filled + read).min(wanted);
+            }
             // A place that is not aligned, or other rules of the file system: the page cache has none.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput && direct.is_some() => direct = None,
             Err(error) => return (buffer, Err(error)),

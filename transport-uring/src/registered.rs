@@ -13,36 +13,69 @@ use crate::op::Slot;
 /// Buffers that a ring takes (`UIO_MAXIOV`).
 const MOST: u16 = 1024;
 
-/// The pool's buffers, of which the first `count` by number are registered.
+/// The pool's buffers, of which some are registered in time.
 pub(crate) struct Registered {
     pool: Pool,
-    /// None as long as nothing has come that is worth it: to be registered, memory must be there.
-    count: Cell<Option<u16>>,
+    state: Cell<State>,
+}
+
+/// To be registered, memory must be there: all of it at once costs as much time as to move half as many bytes. So it is
+/// registered when it has been used, and only what is worth it is helped by it.
+#[derive(Clone, Copy)]
+enum State {
+    /// Nothing has come that needs more than a buffer or two.
+    Untouched,
+    /// So many bytes are still to move first.
+    Moving(usize),
+    /// So many buffers are, the first by number.
+    Registered(u16),
 }
 
 impl Registered {
     pub(crate) const fn new(pool: Pool) -> Self {
-        Self { pool, count: Cell::new(None) }
+        Self { pool, state: Cell::new(State::Untouched) }
+    }
+
+    /// Something comes that may be large.
+    pub(crate) fn expect_much(&self) {
+        if matches!(self.state.get(), State::Untouched) {
+            let regions = self.pool.lay_out();
+            huge::ask_for(&regions);
+            self.state.set(State::Moving(regions.iter().map(|region| region.len).sum()));
+        }
+    }
+
+    /// So many bytes came into one of the buffers.
+    pub(crate) fn moved(&self, bytes: usize) {
+        match self.state.get() {
+            State::Moving(left) if left > bytes => self.state.set(State::Moving(left - bytes)),
+            State::Moving(_) => _ = self.register(),
+            State::Untouched | State::Registered(_) => {}
+        }
     }
 
     /// Registers as many buffers as the system allows, if that is not done yet; it may be none. How many there are.
     /// Called on the ring's thread.
     pub(crate) fn register(&self) -> usize {
-        let count = self.count.get().unwrap_or_else(|| most(&self.pool));
-        self.count.set(Some(count));
+        self.expect_much();
+        let count = match self.state.get() {
+            State::Registered(count) => count,
+            State::Untouched | State::Moving(_) => most(&self.pool),
+        };
+        self.state.set(State::Registered(count));
         count.into()
     }
 
     /// Where a buffer is registered.
     pub(crate) fn index(&self, buffer: &Buffer) -> Option<u16> {
+        let State::Registered(count) = self.state.get() else { return None };
         let number = u16::try_from(buffer.number()).ok().filter(|_| buffer.is_of(&self.pool))?;
-        (number < self.count.get()?).then_some(number)
+        (number < count).then_some(number)
     }
 }
 
 fn most(pool: &Pool) -> u16 {
     let regions = pool.lay_out();
-    huge::ask_for(&regions);
     let wanted = regions.len().min(MOST.into()) as u16;
     let (mut count, mut asked) = (wanted, false);
     while count > 0 {

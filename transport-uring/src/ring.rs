@@ -33,7 +33,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring for the sessions that take their buffers from `pool`. When there is something large to move its buffers are
+    /// A ring for the sessions that take their buffers from `pool`. When as many bytes have moved as they hold they are
     /// registered: if they don't fit, the process's soft limit on locked memory is raised to its hard one for that.
     ///
     /// # Errors
@@ -53,8 +53,7 @@ impl Ring {
         Ok(Self { jobs: Some(jobs), tasks, thread: Some(thread) })
     }
 
-    /// Registers the pool's buffers, which is done otherwise when there is something large to move. How many of
-    /// them the system takes.
+    /// Registers the pool's buffers, which is done otherwise when they have been used. How many of them the system takes.
     #[must_use]
     pub fn register(&self) -> usize {
         let (answer, count) = mpsc::channel();
@@ -138,7 +137,7 @@ impl Engine for Ring {
         let (running, writing) = (threads.enter(), threads.clone());
         let pipes = helpers.pipes().unwrap_or_default();
         self.submit_for(&threads, move |local| {
-            local.registered.register();
+            local.registered.expect_much();
             let task = writes::run(Rc::clone(local), ops, files, pipes, writing);
             local.spawn(running, task);
         });
