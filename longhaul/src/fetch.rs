@@ -234,9 +234,9 @@ impl Fetch {
                 &options,
                 place.pool,
                 control,
-                place.engine,
+                &place.engine,
             )?)
         })?;
-        Ok(Summary::new(&summary, started.elapsed(), engines.transport))
+        Ok(Summary::new(&summary, started.elapsed(), place.transport()))
     }
 }

@@ -90,7 +90,7 @@ impl Probe {
     #[must_use]
     pub fn why(&self) -> String {
         match &self.ring {
-            Ok(_) => "a ring can be made".into(),
+            Ok(_) => "a ring can be made: for states of 32 MiB and more".into(),
             Err(why) => format!("there is no ring: {why}"),
         }
     }

@@ -122,9 +122,9 @@ impl Push {
                 &options,
                 place.pool,
                 control,
-                place.engine,
+                &place.engine,
             )?)
         })?;
-        Ok(Summary::new(&summary, started.elapsed(), engines.transport))
+        Ok(Summary::new(&summary, started.elapsed(), place.transport()))
     }
 }

@@ -24,7 +24,7 @@ use crate::engines::Engines;
 use crate::error::{Error, ErrorKind};
 use crate::room::Room;
 use crate::serve::Listening;
-use crate::settings::{Settings, random};
+use crate::settings::{Settings, Transport, random};
 use crate::summary::Summary;
 use crate::unavailable::Unavailable;
 use crate::watch::{Events, Watch};
@@ -389,9 +389,7 @@ fn run(shared: &Shared, session: &Session, caller: Caller) {
     tracing::info!(session = session.id, peer = %session.peer_addr, "session begins");
     let result = catch_unwind(AssertUnwindSafe(|| converse(shared, session, caller)))
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "the session's thread panicked")));
-    let result = result.map(|summary| {
-        Summary::new(&summary, started.elapsed(), shared.engines(session.watch.control()).transport)
-    });
+    let result = result.map(|(summary, transport)| Summary::new(&summary, started.elapsed(), transport));
     match &result {
         Ok(summary) => {
             tracing::info!(session = session.id, items = summary.items, bytes = summary.bytes, root = %summary.root, "session done");
@@ -405,13 +403,13 @@ fn converse(
     shared: &Shared,
     session: &Session,
     caller: Caller,
-) -> Result<longhaul_state::transfer::Summary, Error> {
+) -> Result<(longhaul_state::transfer::Summary, Transport), Error> {
     let options = shared.settings.options()?;
     let control = session.watch.control();
     let place = shared.engines(control).place();
     tracing::debug!(session = session.id, engine = place.number, "the session's place");
-    let caller = caller.by(Arc::clone(place.engine));
-    Ok(match &shared.role {
+    let caller = caller.by(Arc::clone(&place.engine));
+    let summary = match &shared.role {
         Role::Provider(make) => {
             let source = make(session.watch()).unwrap_or_else(|error| Arc::new(Unavailable::new(error)));
             caller.provide(source, &options, place.pool, control)?
@@ -420,7 +418,8 @@ fn converse(
             let sink = make().unwrap_or_else(|error| Box::new(Unavailable::new(error)));
             caller.join(sink, &options, place.pool, control)?
         }
-    })
+    };
+    Ok((summary, place.transport()))
 }
 
 /// Everything that a session's end changes, in one step.

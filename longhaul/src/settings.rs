@@ -16,8 +16,8 @@ use crate::error::{Error, ErrorKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Transport {
-    /// A ring for directories and files where there is one to be had. Blocking calls for what lies in memory, streams, and sources and sinks of one's
-    /// own, where a ring gains nothing.
+    /// A ring for directories and files of 32 MiB and more, where there is one to be had. Blocking calls for what is smaller,
+    /// what lies in memory, streams, and sources and sinks of one's own, where a ring gains nothing.
     #[default]
     Auto,
     /// Blocking sockets and positional file IO: works everywhere.

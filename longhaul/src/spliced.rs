@@ -36,8 +36,11 @@ impl Settings {
 
     /// Which transport the data path leaves. `control` hears of it if that is not what was asked for by name.
     pub(crate) fn wanted_transport(&self, control: &Control) -> Transport {
-        if self.data_path != DataPath::Splice {
-            return self.transport;
+        match self.data_path {
+            DataPath::Splice => {}
+            // Of all that moves there is nothing too small for the path that was asked for.
+            DataPath::RingSplice => return Transport::Uring,
+            _ => return self.transport,
         }
         if self.transport == Transport::Uring {
             let words =

@@ -28,6 +28,10 @@ pub trait Engine: Send + Sync {
 
 /// What a lane is made of.
 pub struct LaneSetup {
+    /// Which it is.
+    pub lane: Lane,
+    /// Bytes of content that the session is to move, where that is known by now.
+    pub announced: Option<u64>,
     /// Hears what comes, and what was sent.
     pub reporter: Reporter,
     /// Its connection.
@@ -77,6 +81,12 @@ impl Helpers {
     #[must_use]
     pub fn pipes(&self) -> Option<Pipes> {
         self.data_path.is_spliced().then(|| self.pipes.clone())
+    }
+
+    /// Bytes of content that the session is to move, where that is known by now.
+    #[must_use]
+    pub fn announced(&self) -> Option<u64> {
+        self.control.stats().bytes_total
     }
 
     /// Whether the session is over.

@@ -1,7 +1,7 @@
 //! What moves the bytes, and what when that is not to be had.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 
 use nix::errno::Errno;
@@ -31,6 +31,8 @@ fn transfer_between(provider: &[&str], joiner: &[&str]) -> [Outcome; 2] {
     for (name, bytes) in [("small", 100), ("large", 3 << 20), ("odd", (2 << 20) + 777)] {
         fs::write(state.join(name), vec![7; bytes]).unwrap();
     }
+    // Large enough for a ring where nobody says, and all of it a hole.
+    File::create(state.join("sparse")).unwrap().set_len(32 << 20).unwrap();
     let said = ["--json", "-v"];
     let provider = Listening::serve(&state, &[&["--once"], &said[..], provider].concat());
     let joiner = fetch(&provider.address, &copy, &[&said[..], joiner].concat()).expect(0);
@@ -102,6 +104,29 @@ fn the_summary_says_what_moved_the_bytes() {
 }
 
 #[test]
+fn where_nobody_says_what_is_small_is_moved_by_blocking_calls_and_no_ring_is_asked_for() {
+    let small = || {
+        let scratch = Scratch::new();
+        let (state, copy) = (scratch.dir("state"), scratch.join("copy"));
+        fs::write(state.join("file"), vec![7; 3 << 20]).unwrap();
+        let provider = Listening::serve(&state, &["--once", "--json", "-v"]);
+        let joiner = fetch(&provider.address, &copy, &["--json", "-v"]).expect(0);
+        for outcome in [joiner, provider.wait().expect(0)] {
+            assert_eq!(outcome.summary()["transport"], "std", "{outcome:?}");
+            assert!(!outcome.stderr.contains(NO_RING), "{outcome:?}");
+        }
+        assert_same(&state, &copy);
+    };
+    small();
+    // Nor is there anything to say where there is none.
+    let filtered = move || {
+        refuse_rings(Errno::EPERM);
+        small();
+    };
+    std::thread::spawn(filtered).join().unwrap();
+}
+
+#[test]
 fn a_service_has_as_many_rings_as_it_is_told_and_the_log_says_so() {
     let scratch = Scratch::new();
     let (state, copy) = (scratch.dir("state"), scratch.join("copy"));
@@ -155,7 +180,8 @@ fn without_a_ring_blocking_calls_move_the_bytes_and_the_log_says_why() {
 fn where_little_memory_may_be_locked_a_ring_moves_the_bytes_and_the_log_says_so() {
     let (scratch, home) = (Scratch::new(), Scratch::new());
     let (state, copy) = (scratch.dir("state"), home.dir("own").join("copy"));
-    fs::write(state.join("large"), vec![7; (3 << 20) + 777]).unwrap();
+    // More than all buffers hold: then they are registered.
+    fs::write(state.join("large"), vec![7; (20 << 20) + 777]).unwrap();
     let provider = Listening::serve(&state, &["--once"]);
     let options = ["--transport", "uring", "--json", "-v"];
     let args = [&["fetch", &provider.address, copy.to_str().unwrap()], &options[..]].concat();

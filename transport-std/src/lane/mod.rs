@@ -6,7 +6,7 @@ mod writer;
 use longhaul_transport::LaneSetup;
 
 pub(crate) fn start(lane: LaneSetup) {
-    let LaneSetup { reporter, connection, cutter, share, bursts, threads } = lane;
+    let LaneSetup { reporter, connection, cutter, share, bursts, threads, .. } = lane;
     let number = reporter.lane().0;
     let (reports, stream) = (reporter.clone(), connection.clone());
     threads.spawn(format!("longhaul-read-{number}"), move || reader::run(&stream, cutter, &share, &reports));

@@ -492,9 +492,10 @@ mod tests {
                     cutter.received(window.buffer, len);
                 }
                 Step::Frames(buffer, frames) => {
-                    payloads.extend(frames.iter().filter(|frame| frame.header.kind == Kind::Data).map(
-                        |frame| (buffer[frame.body.clone()].to_vec(), begun.take().unwrap_or(usize::MAX)),
-                    ))
+                    for frame in frames.iter().filter(|frame| frame.header.kind == Kind::Data) {
+                        payloads
+                            .push((buffer[frame.body.clone()].to_vec(), begun.take().unwrap_or(usize::MAX)));
+                    }
                 }
                 Step::Splice(_) => unreachable!("there are no pipes"),
             }

@@ -156,6 +156,8 @@ impl LaneEnd {
     ) -> Self {
         let (writer, bursts) = channel();
         engine.start_lane(LaneSetup {
+            lane: port.lane,
+            announced: helpers.announced(),
             reporter: Reporter { port, queue: helpers.queue.clone() },
             connection: connection.clone(),
             cutter: Cutter::new(integrity, pipes),

@@ -2,6 +2,11 @@
 //!
 //! A session lives on one of them with all its lanes: on the one that has the fewest when it begins.
 
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+mod auto;
+
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+use std::sync::Once;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_state::pool::Pool;
@@ -13,8 +18,6 @@ use crate::settings::{Settings, Transport};
 
 /// What moves the bytes.
 pub(crate) struct Engines {
-    /// Which it is: never [`Transport::Auto`].
-    pub(crate) transport: Transport,
     parts: Vec<Part>,
     /// How many sessions each has.
     loads: Mutex<Vec<usize>>,
@@ -22,17 +25,46 @@ pub(crate) struct Engines {
 
 /// An engine, and the pool that its sessions take their buffers from.
 struct Part {
-    engine: Arc<dyn Engine>,
+    by: By,
     pool: Pool,
+}
+
+/// What moves the bytes of sessions.
+enum By {
+    Blocking,
+    #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+    Ring(Arc<dyn Engine>),
+    /// Which of them is chosen for each session.
+    #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+    Auto(Arc<auto::Lazy>),
 }
 
 /// A session's engine and pool; it counts there until this is dropped.
 pub(crate) struct Place<'a> {
-    pub(crate) engine: &'a Arc<dyn Engine>,
+    pub(crate) engine: Arc<dyn Engine>,
     pub(crate) pool: &'a Pool,
     /// Which of the engines.
     pub(crate) number: usize,
+    chosen: Chosen,
     engines: &'a Engines,
+}
+
+/// What moves a session's content.
+enum Chosen {
+    Known(Transport),
+    #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+    Later(Arc<auto::Auto>),
+}
+
+impl Place<'_> {
+    /// What has moved the content: never [`Transport::Auto`].
+    pub(crate) fn transport(&self) -> Transport {
+        match &self.chosen {
+            Chosen::Known(transport) => *transport,
+            #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+            Chosen::Later(auto) => auto.transport(),
+        }
+    }
 }
 
 impl Drop for Place<'_> {
@@ -46,25 +78,10 @@ impl Engines {
     /// it if that is not what was asked for by name.
     pub(crate) fn start(settings: &Settings, sessions: usize, rings: usize, control: &Control) -> Self {
         let asked = settings.wanted_transport(control);
-        let (transport, parts) = match start_rings(asked, settings.pools(sessions, rings)) {
-            Ok(parts) => (Transport::Uring, parts),
-            Err(why) => {
-                if let Some(why) = why {
-                    let words = format!("io_uring is not used, but blocking calls: {why}");
-                    tracing::warn!("{words}");
-                    if asked == Transport::Uring {
-                        control.emit(&Event::Warning(words));
-                    }
-                }
-                (Transport::Std, vec![Part { engine: Arc::new(Blocking), pool: settings.pool(sessions) }])
-            }
-        };
-        tracing::debug!(asked = asked.name(), chosen = transport.name(), "transport");
-        if parts.len() > 1 {
-            tracing::info!("the sessions are spread over {} rings", parts.len());
-        }
+        let parts = start(asked, settings, sessions, rings, control);
+        tracing::debug!(asked = asked.name(), engines = parts.len(), "transport");
         let loads = Mutex::new(vec![0; parts.len()]);
-        Self { transport, parts, loads }
+        Self { parts, loads }
     }
 
     /// The place of a session that begins now.
@@ -73,8 +90,18 @@ impl Engines {
         let fewest = loads.iter_mut().enumerate().min_by_key(|(_, load)| **load);
         let (number, load) = fewest.expect("there is at least one engine");
         *load += 1;
-        let Part { engine, pool } = &self.parts[number];
-        Place { engine, pool, number, engines: self }
+        let Part { by, pool } = &self.parts[number];
+        let (engine, chosen): (Arc<dyn Engine>, _) = match by {
+            By::Blocking => (Arc::new(Blocking), Chosen::Known(Transport::Std)),
+            #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+            By::Ring(ring) => (Arc::clone(ring), Chosen::Known(Transport::Uring)),
+            #[cfg(all(target_os = "linux", not(longhaul_portable)))]
+            By::Auto(lazy) => {
+                let auto = Arc::new(auto::Auto::new(Arc::clone(lazy)));
+                (Arc::clone(&auto) as _, Chosen::Later(auto))
+            }
+        };
+        Place { engine, pool, number, chosen, engines: self }
     }
 
     /// How many sessions each engine has.
@@ -83,32 +110,75 @@ impl Engines {
     }
 }
 
-/// A ring for each pool, or why there is none; nothing if nobody expects one.
-#[cfg(all(target_os = "linux", not(longhaul_portable)))]
-fn start_rings(asked: Transport, pools: Vec<Pool>) -> Result<Vec<Part>, Option<String>> {
-    use longhaul_transport_uring::Ring;
+/// What is said where there is no ring.
+fn without_ring(why: &str) -> String {
+    format!("io_uring is not used, but blocking calls: {why}")
+}
 
-    if asked == Transport::Std {
-        return Err(None);
+fn blocking(settings: &Settings, sessions: usize) -> Vec<Part> {
+    vec![Part { by: By::Blocking, pool: settings.pool(sessions) }]
+}
+
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+fn start(
+    asked: Transport,
+    settings: &Settings,
+    sessions: usize,
+    rings: usize,
+    control: &Control,
+) -> Vec<Part> {
+    match asked {
+        Transport::Std => blocking(settings, sessions),
+        Transport::Uring => start_rings(settings.pools(sessions, rings)).unwrap_or_else(|why| {
+            let words = without_ring(&why.to_string());
+            tracing::warn!("{words}");
+            control.emit(&Event::Warning(words));
+            blocking(settings, sessions)
+        }),
+        Transport::Auto => {
+            let told = Arc::new(Once::new());
+            let lazy = |pool: &Pool| Arc::new(auto::Lazy::new(pool.clone(), Arc::clone(&told)));
+            let pools = settings.pools(sessions, rings).into_iter();
+            pools.map(|pool| Part { by: By::Auto(lazy(&pool)), pool }).collect()
+        }
     }
+}
+
+/// A ring for each pool, as far as they are to be had.
+#[cfg(all(target_os = "linux", not(longhaul_portable)))]
+fn start_rings(pools: Vec<Pool>) -> Result<Vec<Part>, longhaul_transport_uring::Unavailable> {
     let wanted = pools.len();
     let mut parts = Vec::new();
     for pool in pools {
-        match Ring::start(&pool) {
-            Ok(ring) => parts.push(Part { engine: Arc::new(ring), pool }),
-            Err(why) if parts.is_empty() => return Err(Some(why.to_string())),
+        match longhaul_transport_uring::Ring::start(&pool) {
+            Ok(ring) => parts.push(Part { by: By::Ring(Arc::new(ring)), pool }),
+            Err(why) if parts.is_empty() => return Err(why),
             Err(why) => {
                 tracing::warn!("{} of {wanted} rings were started, and move all bytes: {why}", parts.len());
                 break;
             }
         }
     }
+    if parts.len() > 1 {
+        tracing::info!("the sessions are spread over {} rings", parts.len());
+    }
     Ok(parts)
 }
 
 #[cfg(not(all(target_os = "linux", not(longhaul_portable))))]
-fn start_rings(asked: Transport, _pools: Vec<Pool>) -> Result<Vec<Part>, Option<String>> {
-    Err((asked == Transport::Uring).then(|| "this build has none".to_owned()))
+fn start(
+    asked: Transport,
+    settings: &Settings,
+    sessions: usize,
+    _rings: usize,
+    control: &Control,
+) -> Vec<Part> {
+    if asked == Transport::Uring {
+        let words = without_ring("this build has none");
+        tracing::warn!("{words}");
+        control.emit(&Event::Warning(words));
+    }
+    blocking(settings, sessions)
 }
 
 #[cfg(all(test, target_os = "linux", not(longhaul_portable)))]
@@ -133,7 +203,7 @@ mod tests {
         places.retain(|place| place.number != 1);
         let [next, other] = [engines.place(), engines.place()];
         assert_eq!([next.number, other.number], [1, 1]);
-        assert!(!Arc::ptr_eq(places[0].engine, next.engine));
+        assert!(!Arc::ptr_eq(&places[0].engine, &next.engine));
     }
 
     /// Some bytes, and the end when it is let go.
