@@ -188,6 +188,9 @@ pub enum FileOp {
         /// The further name.
         name: Name,
     },
+    /// Have the disk begin with all files that are synced next, so that none waits for the one before it. Whether it can be
+    /// had to, and whether it has, is not said.
+    WriteBack,
     /// Fsync a file of the staged state.
     SyncFile {
         /// Its name.
@@ -400,7 +403,7 @@ impl FileOp {
             | Self::Forget { .. }
             | Self::RecordReady { .. }
             | Self::Mark { .. } => "writing of the journal",
-            Self::StartSync | Self::PollSync => "sync",
+            Self::StartSync | Self::PollSync | Self::WriteBack => "sync",
             Self::ReadBack { .. } => crate::sink::READ_BACK,
             Self::Identify => "inspection of what was published",
             Self::RemoveJournal => "removal of the journal",

@@ -5,6 +5,9 @@
 //! its number, and has its own last one, after the last write. The
 //! kernel reports an error of writing back only once for an open file, so what this thread hears is
 //! kept for that sync, and is as final.
+//!
+//! Where files are synced one by one the disk begins with all of them first: each alone waits for its own data and
+//! for the journal, and sixty files took four times as long.
 
 use std::fs::File;
 use std::io;
@@ -12,6 +15,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::unistd::syncfs;
 
 /// Bytes written between two syncs at least: a sync for each file would only cost.
@@ -127,6 +131,19 @@ fn again(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
+/// Longer files keep the disk busy by themselves; and the advice drops from the page cache what is on the disk already.
+const SHORT: u64 = 1 << 20;
+
+/// Has the disk begin with what was written to these files, and waits for none of it.
+pub(super) fn start_writing<'a>(files: impl IntoIterator<Item = &'a Arc<File>>) {
+    for file in files {
+        if file.metadata().is_ok_and(|found| found.len() <= SHORT) {
+            // Of advice that is not taken nothing is lost: the sync that follows says what fails.
+            let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        }
+    }
+}
+
 fn run(staging: &File, shared: &Shared) {
     let mut state = shared.lock();
     while !state.stopped {
@@ -138,7 +155,10 @@ fn run(staging: &File, shared: &Shared) {
         drop(state);
         let synced = match what {
             What::Tree => syncfs(staging.as_fd()).map_err(io::Error::from),
-            What::Files(files) => files.iter().try_for_each(|file| file.sync_all()),
+            What::Files(files) => {
+                start_writing(&files);
+                files.iter().try_for_each(|file| file.sync_all())
+            }
         };
         state = shared.lock();
         state.over += 1;

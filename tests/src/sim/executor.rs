@@ -179,6 +179,8 @@ impl Executor {
             FileOp::SyncFile { name } | FileOp::SyncDirectory { name } => {
                 disk.sync(self.staged(disk, name.as_bytes())?)?;
             }
+            // A disk may write whatever it wants at any time: it is not told apart.
+            FileOp::WriteBack => {}
             FileOp::SyncTree => disk.sync_all(self.heard)?,
             FileOp::SyncStaging => disk.sync(self.staging()?)?,
             FileOp::SyncParent => disk.sync(Disk::PARENT)?,

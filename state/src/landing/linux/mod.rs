@@ -477,6 +477,7 @@ impl Executor for LinuxExecutor {
             }
             FileOp::KeepLink { id, name } => self.keep_link(*id, name)?,
             FileOp::HardLink { to, name } => self.hard_link(*to, name)?,
+            FileOp::WriteBack => writeback::start_writing(self.unsynced_files.values()),
             FileOp::SyncFile { name } => match self.unsynced_files.remove(name) {
                 Some(file) => file.sync_all()?,
                 None => self.open_staged(name, OFlag::O_RDONLY)?.sync_all()?,

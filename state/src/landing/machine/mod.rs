@@ -72,7 +72,7 @@ pub enum LandingState {
 /// items      Receiving | Durable ──CreateFile .. FinishFile | PutFile | FinishDirectory | links──▶ Receiving
 ///            with a journal: Find Adopt instead of CreateFile; Record behind FinishFile and PutFile
 /// checkpoint Receiving ──Record.. StartSync, later PollSync.. Mark──▶ Receiving
-/// sync       Receiving ──SyncFile.. SyncDirectory.. | SyncTree, then SyncStaging, Mark*, ReadBack*..──▶ Durable
+/// sync       Receiving ──WriteBack* SyncFile.. SyncDirectory.. | SyncTree, then SyncStaging, Mark*, ReadBack*..──▶ Durable
 /// publish    Durable ──RecordReady* Publish SettleRoot* SyncParent──▶ Published
 /// clean-up   Published ──RemoveStaging RemoveJournal* Unlock SyncParent*──▶ Published
 /// abort      any but InDoubt, Published ──RemoveStaging RemoveJournal* | LeaveStaging, Unlock──▶ Failed
@@ -337,6 +337,9 @@ impl Landing {
         if many && self.syncs_tree() {
             self.queue.push_back(FileOp::SyncTree);
         } else if self.syncs_tree() {
+            if files.len() > 1 {
+                self.queue.push_back(FileOp::WriteBack);
+            }
             self.queue.extend(files.into_iter().map(|name| FileOp::SyncFile { name }));
             self.queue.extend(directories.into_iter().map(|name| FileOp::SyncDirectory { name }));
         }

@@ -240,6 +240,8 @@ impl Executor for PortableExecutor {
             FileOp::KeepLink { id, name } => self.keep_link(*id, name)?,
             FileOp::HardLink { to, name } => fs::hard_link(self.link_path(*to), self.place(name)?)?,
             FileOp::SyncFile { name } | FileOp::SyncDirectory { name } => sync(&self.staged(name))?,
+            // Each file was synced when it was finished.
+            FileOp::WriteBack => {}
             FileOp::SyncTree => return Err(io::Error::from(io::ErrorKind::Unsupported).into()),
             FileOp::SyncStaging => sync(&self.site.staging_path())?,
             FileOp::SyncParent => sync(self.site.parent())?,

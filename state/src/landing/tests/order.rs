@@ -26,6 +26,15 @@ fn many_files_are_covered_by_one_sync_of_the_tree() {
 }
 
 #[test]
+fn few_files_are_with_the_disk_together_before_one_is_waited_for() {
+    let mut recorder = Recorder::default();
+    land(LandingOptions::default(), &mut recorder, large(), 3).unwrap();
+    assert!(recorder.position("WriteBack") > recorder.position("FinishDirectory d"));
+    let begun = recorder.position("WriteBack");
+    assert_eq!((0..3).map(|n| recorder.position(&format!("SyncFile d/f{n}"))).min(), Some(begun + 1));
+}
+
+#[test]
 fn where_no_sync_covers_the_tree_each_file_is_synced_when_it_is_finished() {
     let mut landing = Landing::new(LandingOptions::default());
     let mut recorder = Recorder::default();
