@@ -67,6 +67,10 @@ impl Sink for Lent {
         self.sink().put(id, item, content)
     }
 
+    fn expect(&mut self, files: &[(&Item, &[u8])]) {
+        self.sink().expect(files);
+    }
+
     fn sync(&mut self, progress: &dyn Progress) -> Result<(), SinkError> {
         self.sink().sync(progress)
     }

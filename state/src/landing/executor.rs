@@ -10,6 +10,13 @@ pub trait Executor {
     /// # Errors
     /// If it was not carried out.
     fn execute(&mut self, op: &FileOp, payload: &[u8]) -> Result<OpReply, OpError>;
+
+    /// These will be asked for next, in this order and with these payloads: each a [`FileOp::PutFile`]. An executor may
+    /// carry out what doesn't hang on one before it, and answers when it is asked. One that is never asked for has left
+    /// nothing that counts: nothing claims it, and it goes with staging.
+    fn expect(&mut self, ops: &[(FileOp, &[u8])]) {
+        let _ = ops;
+    }
 }
 
 /// Carries out, one by one, all that `landing` asks for, and says what came of it.

@@ -8,7 +8,9 @@ use longhaul_core::integrity::{Checksum, Integrity, Prefix};
 use super::{Checkpoint, Kept, Place, Resume, Sink, SinkError};
 use crate::item::{Item, Name};
 use crate::landing::journal::Agreed;
-use crate::landing::{Landing, LandingOptions, LandingState, NativeExecutor, Rotten, Site, read_back, run};
+use crate::landing::{
+    Executor, Landing, LandingOptions, LandingState, NativeExecutor, Rotten, Site, read_back, run,
+};
 use crate::links::LinksPolicy;
 use crate::source::{Progress, Survey};
 
@@ -148,6 +150,12 @@ impl Sink for DirectorySink {
     fn put(&mut self, id: ItemId, item: &Item, content: &[u8]) -> Result<(), SinkError> {
         self.landing.put(id, item);
         self.run(content)
+    }
+
+    fn expect(&mut self, files: &[(&Item, &[u8])]) {
+        let expected = |(item, content): &(&Item, _)| Some((self.landing.expected(item)?, *content));
+        let ops: Vec<_> = files.iter().map_while(expected).collect();
+        self.executor.expect(&ops);
     }
 
     fn sync(&mut self, progress: &dyn Progress) -> Result<(), SinkError> {

@@ -80,6 +80,11 @@ pub trait Sink: Send {
         self.finish(id, content.len() as u64)
     }
 
+    /// These small files are put next, in this order: a sink that would wait for each of them may begin with all of them.
+    fn expect(&mut self, files: &[(&Item, &[u8])]) {
+        let _ = files;
+    }
+
     /// Makes everything finished so far durable.
     ///
     /// # Errors

@@ -1,14 +1,16 @@
 //! Carries operations out by directory descriptors, with the calls that only Linux has.
 
+mod ahead;
 mod keeping;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
+use std::time::Instant;
 
 use longhaul_core::id::ItemId;
 use longhaul_core::item::Timestamp;
@@ -18,6 +20,8 @@ use nix::fcntl::{AtFlags, FallocateFlags, OFlag, OpenHow, ResolveFlag, fallocate
 use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statfs::{self, fstatfs};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, linkat, symlinkat, syncfs, unlinkat};
+
+use ahead::{Landed, Waits, Wanted};
 
 use super::attributes::{
     Attributes, INCOMPLETE, STICKY, check_fresh, complete_already, link_name, not_open, set_attributes,
@@ -46,7 +50,11 @@ pub struct LinuxExecutor {
     /// Some finished files are not among them.
     overflowed: bool,
     /// The directory used last: files come directory by directory.
-    last: Option<(Box<[u8]>, OwnedFd)>,
+    last: Option<(Box<[u8]>, Arc<OwnedFd>)>,
+    /// Whether small files wait when they are landed.
+    waits: Waits,
+    /// What became of those that were landed before it was their turn.
+    ahead: HashMap<Name, Result<Landed, OpError>>,
     /// Bytes of small files that no sync has been asked for.
     unsynced: u64,
     writeback: Option<Writeback>,
@@ -71,6 +79,8 @@ impl LinuxExecutor {
             unsynced_files: HashMap::new(),
             overflowed: false,
             last: None,
+            waits: Waits::default(),
+            ahead: HashMap::new(),
             unsynced: 0,
             writeback: None,
             checkpoint: 0,
@@ -184,7 +194,7 @@ impl LinuxExecutor {
 
     /// The directory that holds `name`, and `name`'s last part; the staged state itself stands in
     /// staging.
-    fn place<'n>(&mut self, name: &'n Name) -> io::Result<(&OwnedFd, &'n [u8])> {
+    fn place<'n>(&mut self, name: &'n Name) -> io::Result<(&Arc<OwnedFd>, &'n [u8])> {
         let (directory, leaf): (&[u8], &[u8]) = match split(name.as_bytes()) {
             Some(split) => split,
             None => (b"", name.as_bytes()),
@@ -200,26 +210,20 @@ impl LinuxExecutor {
             if nix::sys::stat::fstat(&found)?.st_mode & STICKY == 0 {
                 return Err(complete_already());
             }
-            self.last = Some((directory.into(), found));
+            self.last = Some((directory.into(), Arc::new(found)));
         }
         let (_, directory) = self.last.as_ref().expect("just set");
         Ok((directory, leaf))
     }
 
-    fn create(&mut self, name: &Name, mode: Mode) -> io::Result<File> {
-        // A single part in a known directory, exclusively: there is no link to follow.
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_RDWR;
+    fn create_file(&mut self, id: ItemId, name: &Name) -> io::Result<OpReply> {
         let file = if name.is_root() {
-            openat(opened(self.staging.as_ref())?, STATE, flags, mode)?
+            openat(opened(self.staging.as_ref())?, STATE, FRESH, owner_only())?
         } else {
             let (directory, leaf) = self.place(name)?;
-            openat(directory, leaf, flags, mode)?
+            openat(directory, leaf, FRESH, owner_only())?
         };
-        Ok(file.into())
-    }
-
-    fn create_file(&mut self, id: ItemId, name: &Name) -> io::Result<OpReply> {
-        let file = self.create(name, owner_only())?;
+        let file = File::from(file);
         let metadata = file.metadata()?;
         check_fresh(metadata.is_file(), metadata.nlink())?;
         if name.is_root() {
@@ -240,6 +244,7 @@ impl LinuxExecutor {
     fn close_staging(&mut self) {
         self.files.clear();
         self.unsynced_files.clear();
+        self.ahead.clear();
         self.writeback = None;
         (self.last, self.links, self.root, self.staging) = (None, None, None, None);
     }
@@ -262,28 +267,55 @@ impl LinuxExecutor {
     }
 
     fn put_file(&mut self, name: &Name, op: &Attributes, content: &[u8]) -> Result<OpReply, OpError> {
-        let mut file = self.create(name, Mode::from_bits_truncate(op.mode.into()))?;
-        let result = (|| {
-            let found = nix::sys::stat::fstat(&file).map_err(io::Error::from)?;
-            check_fresh(found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG, found.st_nlink)?;
-            if name.is_root() {
-                self.site.note_staged(found.st_ino);
-            }
-            file.write_all(content)?;
-            set_attributes(&file, found.st_mode, op.mode, op.mtime)?;
-            if op.sync {
-                file.sync_all().map_err(OpError::Durability)?;
-            } else {
-                self.write_back(content.len() as u64)?;
-                self.keep_unsynced(name, Arc::new(file));
-            }
-            Ok(OpReply::Inode(found.st_ino))
-        })();
-        if result.is_err() {
-            // What can't be removed shows when the file comes again.
-            let _ = self.unlink(name);
+        let landed = match self.ahead.remove(name) {
+            Some(landed) => landed,
+            None => self.put_alone(name, op, content),
+        }?;
+        if name.is_root() {
+            self.site.note_staged(landed.inode);
         }
-        result
+        if !op.sync {
+            self.write_back(content.len() as u64)?;
+            match landed.file {
+                Some(file) => self.keep_unsynced(name, Arc::new(file)),
+                None => self.overflowed = true,
+            }
+        }
+        Ok(OpReply::Inode(landed.inode))
+    }
+
+    fn put_alone(&mut self, name: &Name, op: &Attributes, content: &[u8]) -> Result<Landed, OpError> {
+        if name.is_root() {
+            return ahead::put(opened(self.staging.as_ref())?, STATE.as_bytes(), op, content);
+        }
+        let (directory, leaf) = self.place(name)?;
+        let began = Instant::now();
+        let landed = ahead::put(directory, leaf, op, content);
+        self.waits.took(began.elapsed());
+        landed
+    }
+
+    /// Lands all of these files that can be landed now, if they would wait alone.
+    fn put_ahead(&mut self, ops: &[(FileOp, &[u8])]) {
+        if !self.waits.together(ops.len()) {
+            return;
+        }
+        let mut wanted = Vec::with_capacity(ops.len());
+        for (op, content) in ops {
+            let FileOp::PutFile { name, mode, mtime, sync } = op else { continue };
+            // Of two of one name the first counts, and the other fails in its turn.
+            if self.ahead.contains_key(name) || wanted.iter().any(|wanted: &Wanted<'_>| wanted.name == name) {
+                break;
+            }
+            // Where its directory is missing it waits for its turn, and the machine has that made.
+            let Ok((directory, leaf)) = self.place(name) else { continue };
+            let (directory, attributes) =
+                (Arc::clone(directory), Attributes { mode: *mode, mtime: *mtime, sync: *sync });
+            wanted.push(Wanted { directory, name, leaf, attributes, content });
+        }
+        let room = FEW.saturating_sub(self.unsynced_files.len());
+        let landed = ahead::put_together(&wanted, room);
+        self.ahead.extend(wanted.iter().map(|wanted| wanted.name.clone()).zip(landed));
     }
 
     /// Keeps a finished file open until it is synced, unless there are so many that one sync of the file
@@ -435,6 +467,10 @@ impl LinuxExecutor {
 }
 
 impl Executor for LinuxExecutor {
+    fn expect(&mut self, ops: &[(FileOp, &[u8])]) {
+        self.put_ahead(ops);
+    }
+
     fn execute(&mut self, op: &FileOp, payload: &[u8]) -> Result<OpReply, OpError> {
         if let Some(reply) = self.keep(op)? {
             return Ok(reply);
@@ -510,6 +546,10 @@ impl Executor for LinuxExecutor {
         Ok(OpReply::Done)
     }
 }
+
+/// How a file is created in a known directory by a single part: exclusively, so that there is no link to follow.
+const FRESH: OFlag =
+    OFlag::O_CREAT.union(OFlag::O_EXCL).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC).union(OFlag::O_RDWR);
 
 fn reserve(file: &File, len: u64, sparse: bool) -> io::Result<()> {
     let length = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;

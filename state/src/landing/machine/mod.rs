@@ -292,6 +292,18 @@ impl Landing {
         }
     }
 
+    /// The operation that [`Landing::put`] would ask for, and nothing else, for this item: for a file of the state that bears
+    /// one name.
+    #[must_use]
+    pub fn expected(&self, item: &Item) -> Option<FileOp> {
+        let alone = matches!(item.what, What::File { linked: false, .. }) && !item.name.is_root();
+        if !alone || self.survey.shape != Shape::Directory {
+            return None;
+        }
+        let (name, mtime, sync) = (item.name.clone(), mtime(item), !self.syncs_tree());
+        Some(FileOp::PutFile { name, mode: item.mode, mtime, sync })
+    }
+
     /// Takes an item without content, or a whole small file, whose content is the payload of the
     /// operation [`FileOp::PutFile`].
     pub fn put(&mut self, id: ItemId, item: &Item) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use longhaul_core::id::ItemId;
 use longhaul_core::integrity::{Checksum, Integrity, Prefix};
 use longhaul_core::wire::APP_REPLY_MAX;
-use longhaul_state::item::Item;
+use longhaul_state::item::{Item, What};
 use longhaul_state::pool::Share;
 use longhaul_state::root::{LINK_SET_BYTES, RootBuilder, RootError};
 use longhaul_state::sink::{Agreed, Checkpoint, Kept, Sink, SinkError, SinkErrorKind};
@@ -23,6 +23,9 @@ use crate::engine::Helpers;
 
 /// Completed items that are reported at once: the provider's window waits for them.
 const LANDED: usize = 64;
+
+/// Small files that the sink is told of before they come.
+const EXPECTED: usize = 256;
 
 /// One call to the sink.
 pub(super) enum SinkOp {
@@ -71,6 +74,20 @@ pub(super) enum SinkOp {
     SumUp,
     Sync,
     Publish,
+}
+
+impl SinkOp {
+    /// The file that is put, and what it holds, if it is one in one piece.
+    fn small_file(&self) -> Option<(&Item, &[u8])> {
+        match self {
+            Self::Put { item, pieces, .. } if matches!(item.what, What::File { .. }) => match &pieces[..] {
+                [] => Some((item, b"")),
+                [whole] if whole.in_pipes() == 0 => Some((item, whole.bytes())),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// The driver's end of the sink thread.
@@ -143,9 +160,9 @@ impl Progress for SyncProgress<'_> {
 
 impl SinkThread {
     fn run(&mut self, ops: &Receiver<SinkOp>, failed: &AtomicBool) {
-        let (mut batch, mut landed) = (VecDeque::new(), Vec::new());
+        let (mut batch, mut landed, mut expected) = (VecDeque::new(), Vec::new(), 0_usize);
         while ops.recv_all(&mut batch) {
-            while let Some(op) = batch.pop_front() {
+            while !batch.is_empty() {
                 // Nothing of a failed session is carried out any more, least of all publishing.
                 if failed.load(Ordering::SeqCst) || self.queue.is_stopped() {
                     batch.clear();
@@ -154,7 +171,14 @@ impl SinkThread {
                 if landed.len() == LANDED {
                     self.report(&mut landed);
                 }
-                match catch_unwind(AssertUnwindSafe(|| self.carry_out(op, &mut landed))) {
+                let carried_out = catch_unwind(AssertUnwindSafe(|| {
+                    if expected == 0 {
+                        expected = self.expect(&batch);
+                    }
+                    expected = expected.saturating_sub(1);
+                    batch.pop_front().map_or(Ok(()), |op| self.carry_out(op, &mut landed))
+                }));
+                match carried_out {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return self.fail(error),
                     Err(_) => {
@@ -166,6 +190,16 @@ impl SinkThread {
             self.report(&mut landed);
         }
         self.give_up();
+    }
+
+    /// Tells the sink which small files come next. How many there are.
+    fn expect(&mut self, batch: &VecDeque<SinkOp>) -> usize {
+        let files: Vec<_> = batch.iter().take(EXPECTED).map_while(SinkOp::small_file).collect();
+        // Of one it hears soon enough.
+        if files.len() > 1 {
+            self.sink.expect(&files);
+        }
+        files.len()
     }
 
     /// Gives up, and tells why. What the disk has lost may come again as soon as it is told: the destination is free for it
