@@ -25,7 +25,7 @@ use longhaul_state::pool::Pool;
 use longhaul_state::transfer::{Control, Options, Summary, TransferError};
 use longhaul_state::{Sink, Source};
 use longhaul_transport::{
-    DirectFiles, Engine, Helpers, LaneSetup, Listener, ReadOp, Reader, Receiver, WriteOp,
+    DirectFiles, Engine, Helpers, Listener, ReadOp, Reader, Receiver, Receiving, Sending, WriteOp,
 };
 
 /// Moves bytes by threads that block.
@@ -33,8 +33,12 @@ use longhaul_transport::{
 pub struct Blocking;
 
 impl Engine for Blocking {
-    fn start_lane(&self, lane: LaneSetup) {
-        lane::start(lane);
+    fn start_receiving(&self, lane: Receiving) {
+        lane::receive(lane);
+    }
+
+    fn start_sending(&self, lane: Sending) {
+        lane::send(lane);
     }
 
     fn start_reads(&self, lane: Lane, ops: Receiver<ReadOp>, helpers: &Helpers) {

@@ -7,22 +7,23 @@ use std::sync::Arc;
 
 use longhaul_core::wire::WireError;
 use longhaul_state::pool::Share;
-use longhaul_transport::{Burst, Connection, Cutter, LaneSetup, Receiver, Reporter, Running, Step, Telling};
+use longhaul_transport::{
+    Burst, Connection, Cutter, Receiver, Receiving, Reporter, Running, Sending, Step, Telling,
+};
 
 use crate::local::{Local, buffer};
-use crate::op::{self, Sending};
+use crate::op;
 use crate::splice;
 
-pub(crate) fn start(local: &Rc<Local>, lane: LaneSetup, [receiving, sending]: [Running; 2]) {
-    let LaneSetup { reporter, connection, cutter, share, bursts, .. } = lane;
-    let incoming = Incoming {
-        local: Rc::clone(local),
-        connection: connection.clone(),
-        share,
-        reporter: reporter.clone(),
-    };
-    local.spawn(receiving, incoming.run(cutter));
-    local.spawn(sending, send(Arc::clone(connection.stream()), bursts, reporter));
+pub(crate) fn start_receiving(local: &Rc<Local>, lane: Receiving, running: Running) {
+    let Receiving { reporter, connection, cutter, share, .. } = lane;
+    let incoming = Incoming { local: Rc::clone(local), connection, share, reporter };
+    local.spawn(running, incoming.run(cutter));
+}
+
+pub(crate) fn start_sending(local: &Rc<Local>, lane: Sending, running: Running) {
+    let Sending { reporter, connection, bursts, .. } = lane;
+    local.spawn(running, send(Arc::clone(connection.stream()), bursts, reporter));
 }
 
 struct Incoming {
@@ -114,7 +115,7 @@ impl Incoming {
 async fn send(socket: Arc<TcpStream>, bursts: Receiver<Burst>, reporter: Reporter) {
     let mut spent = None;
     while let Some(burst) = bursts.next().await {
-        let (mut sending, mut told) = (Sending::new(burst, spent), 0);
+        let (mut sending, mut told) = (op::Sending::new(burst, spent), 0);
         while !sending.is_done() {
             let result;
             (result, sending) = op::send(&socket, sending).await;

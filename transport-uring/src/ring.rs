@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use longhaul_core::id::Lane;
 use longhaul_state::pool::Pool;
 use longhaul_transport::{
-    DirectFiles, Engine, Helpers, LaneSetup, ReadOp, Receiver, Sender, Threads, WriteOp, channel,
+    DirectFiles, Engine, Helpers, ReadOp, Receiver, Receiving, Sender, Sending, Threads, WriteOp, channel,
 };
 
 use crate::local::Local;
@@ -118,11 +118,15 @@ fn run(
 }
 
 impl Engine for Ring {
-    fn start_lane(&self, lane: LaneSetup) {
+    fn start_receiving(&self, lane: Receiving) {
         // Counted from now on: the driver may end before the ring comes to it.
-        let running = [lane.threads.enter(), lane.threads.enter()];
-        let threads = lane.threads.clone();
-        self.submit_for(&threads, move |local| lane::start(local, lane, running));
+        let (threads, running) = (lane.threads.clone(), lane.threads.enter());
+        self.submit_for(&threads, move |local| lane::start_receiving(local, lane, running));
+    }
+
+    fn start_sending(&self, lane: Sending) {
+        let (threads, running) = (lane.threads.clone(), lane.threads.enter());
+        self.submit_for(&threads, move |local| lane::start_sending(local, lane, running));
     }
 
     fn start_reads(&self, lane: Lane, ops: Receiver<ReadOp>, helpers: &Helpers) {

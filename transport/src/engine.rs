@@ -16,8 +16,11 @@ use crate::threads::Threads;
 /// What moves a session's bytes between sockets, buffers and files. Whatever it starts ends by itself: when its
 /// channel has ended or its connection is closed; and [`Threads`] count it until then.
 pub trait Engine: Send + Sync {
-    /// Starts to receive from a lane's connection, and to send on it.
-    fn start_lane(&self, lane: LaneSetup);
+    /// Starts to receive from a lane's connection.
+    fn start_receiving(&self, lane: Receiving);
+
+    /// Starts to send on it, when there is something to send that the driver does not say itself.
+    fn start_sending(&self, lane: Sending);
 
     /// Starts to read contents for a lane, in the order of `ops`.
     fn start_reads(&self, lane: Lane, ops: Receiver<ReadOp>, helpers: &Helpers);
@@ -26,13 +29,9 @@ pub trait Engine: Send + Sync {
     fn start_writes(&self, lane: Lane, ops: Receiver<WriteOp>, helpers: &Helpers);
 }
 
-/// What a lane is made of.
-pub struct LaneSetup {
-    /// Which it is.
-    pub lane: Lane,
-    /// Bytes of content that the session is to move, where that is known by now.
-    pub announced: Option<u64>,
-    /// Hears what comes, and what was sent.
+/// A lane, as far as it receives.
+pub struct Receiving {
+    /// Hears what comes.
     pub reporter: Reporter,
     /// Its connection.
     pub connection: Connection,
@@ -40,10 +39,24 @@ pub struct LaneSetup {
     pub cutter: Cutter,
     /// Where buffers come from that are received into.
     pub share: Share,
+    /// Counts what is started.
+    pub threads: Threads,
+    /// Bytes of content that the session is to move, where that is known by now.
+    pub announced: Option<u64>,
+}
+
+/// A lane, as far as it sends.
+pub struct Sending {
+    /// Hears what was sent.
+    pub reporter: Reporter,
+    /// Its connection.
+    pub connection: Connection,
     /// What is to be sent, in this order.
     pub bursts: Receiver<Burst>,
     /// Counts what is started.
     pub threads: Threads,
+    /// As in [`Receiving`].
+    pub announced: Option<u64>,
 }
 
 /// What a driver's helpers use too.

@@ -49,7 +49,7 @@ pub use cold::past_the_cache;
 pub use direct::{Direct, DirectFiles};
 pub use driver::{Close, Opened, Read, ReadOp, Reader, WriteOp};
 use driver::{Lanes, Part, Setup, queue};
-pub use engine::{Engine, Helpers, LaneSetup};
+pub use engine::{Engine, Helpers, Receiving, Sending};
 pub use lane::{Burst, Cutter, Frames, Reporter, Step, Telling, Window};
 pub use listener::{Arrival, Caller, Listener, Origin};
 pub use outcome::outcome;

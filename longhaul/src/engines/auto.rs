@@ -6,7 +6,7 @@ use std::sync::{Arc, Once, OnceLock};
 
 use longhaul_core::id::Lane;
 use longhaul_state::pool::Pool;
-use longhaul_transport::{Engine, Helpers, LaneSetup, ReadOp, Receiver, WriteOp};
+use longhaul_transport::{Engine, Helpers, ReadOp, Receiver, Receiving, Sending, WriteOp};
 use longhaul_transport_std::Blocking;
 use longhaul_transport_uring::Ring;
 
@@ -71,8 +71,12 @@ impl Auto {
 }
 
 impl Engine for Auto {
-    fn start_lane(&self, setup: LaneSetup) {
-        self.engine(setup.lane, setup.announced).start_lane(setup);
+    fn start_receiving(&self, lane: Receiving) {
+        self.engine(lane.reporter.lane(), lane.announced).start_receiving(lane);
+    }
+
+    fn start_sending(&self, lane: Sending) {
+        self.engine(lane.reporter.lane(), lane.announced).start_sending(lane);
     }
 
     fn start_reads(&self, lane: Lane, ops: Receiver<ReadOp>, helpers: &Helpers) {

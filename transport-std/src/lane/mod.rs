@@ -3,14 +3,16 @@
 mod reader;
 mod writer;
 
-use longhaul_transport::LaneSetup;
+use longhaul_transport::{Receiving, Sending};
 
-pub(crate) fn start(lane: LaneSetup) {
-    let LaneSetup { reporter, connection, cutter, share, bursts, threads, .. } = lane;
-    let number = reporter.lane().0;
-    let (reports, stream) = (reporter.clone(), connection.clone());
-    threads.spawn(format!("longhaul-read-{number}"), move || reader::run(&stream, cutter, &share, &reports));
-    threads.spawn(format!("longhaul-write-{number}"), move || {
-        writer::run(&connection, &bursts, &reporter);
-    });
+pub(crate) fn receive(lane: Receiving) {
+    let Receiving { reporter, connection, cutter, share, threads, .. } = lane;
+    let name = format!("longhaul-read-{}", reporter.lane().0);
+    threads.spawn(name, move || reader::run(&connection, cutter, &share, &reporter));
+}
+
+pub(crate) fn send(lane: Sending) {
+    let Sending { reporter, connection, bursts, threads, .. } = lane;
+    let name = format!("longhaul-write-{}", reporter.lane().0);
+    threads.spawn(name, move || writer::run(&connection, &bursts, &reporter));
 }

@@ -81,9 +81,9 @@ impl Part {
         }
     }
 
-    fn start(self, options: &Options, helpers: &Helpers, engine: &dyn Engine) -> Role {
+    fn start(self, options: &Options, helpers: &Helpers, engine: &Arc<dyn Engine>) -> Role {
         match self {
-            Self::Provide(source) => Role::Provide(Provide::start(source, helpers, engine)),
+            Self::Provide(source) => Role::Provide(Provide::new(source, helpers, engine)),
             Self::Join(sink) => Role::Join(Join::start(sink, options, helpers)),
         }
     }
@@ -400,12 +400,11 @@ impl Driver<'_> {
             integrity,
             pipes,
             &self.helpers,
-            &**self.setup.engine,
+            self.setup.engine,
         );
         self.lanes[lane.index()] = Some(end);
-        match &mut self.role {
-            Role::Provide(provide) => provide.lane_up(lane, &self.helpers, &**self.setup.engine),
-            Role::Join(_) => self.look_at = Some(self.now().after(TELL_EVERY)),
+        if matches!(self.role, Role::Join(_)) {
+            self.look_at = Some(self.now().after(TELL_EVERY));
         }
     }
 

@@ -96,9 +96,11 @@ pub(crate) struct Provide {
     walker: Option<Walker>,
     /// What the walk thread is started with, once it is known what is asked for.
     helpers: Helpers,
+    engine: Arc<dyn Engine>,
     asked: Asked,
     announced: Option<Announced>,
     share: Share,
+    /// Those that there was something to read for.
     readers: Vec<Option<Sender<ReadOp>>>,
     /// Walked, not offered: the session has no room yet.
     walked: VecDeque<Walked>,
@@ -147,11 +149,12 @@ impl SharedRoot {
 
 impl Provide {
     /// Starts the helpers.
-    pub(crate) fn start(source: Arc<dyn Source>, helpers: &Helpers, engine: &dyn Engine) -> Self {
-        let mut provide = Self {
+    pub(crate) fn new(source: Arc<dyn Source>, helpers: &Helpers, engine: &Arc<dyn Engine>) -> Self {
+        Self {
             source,
             walker: None,
             helpers: helpers.clone(),
+            engine: Arc::clone(engine),
             asked: Asked::default(),
             announced: None,
             share: helpers.share.clone(),
@@ -168,9 +171,7 @@ impl Provide {
             summed: None,
             checks: 0,
             sum_up: None,
-        };
-        provide.lane_up(Lane::CONTROL, helpers, engine);
-        provide
+        }
     }
 
     /// What the joiner wants, before the machine commands its survey.
@@ -193,13 +194,15 @@ impl Provide {
         self.again.clear();
     }
 
-    pub(super) fn lane_up(&mut self, lane: Lane, helpers: &Helpers, engine: &dyn Engine) {
-        if self.readers[lane.index()].is_some() {
-            return;
-        }
-        let (sender, ops) = channel();
-        engine.start_reads(lane, ops, helpers);
-        self.readers[lane.index()] = Some(sender);
+    /// What reads for the lane; for no lane in particular: the last one that there is.
+    fn reader(&mut self, lane: Option<Lane>) -> &Sender<ReadOp> {
+        let any = || self.readers.iter().rposition(Option::is_some).unwrap_or(Lane::CONTROL.index());
+        let number = lane.map_or_else(any, Lane::index);
+        self.readers[number].get_or_insert_with(|| {
+            let (sender, ops) = channel();
+            self.engine.start_reads(Lane(number as u16), ops, &self.helpers);
+            sender
+        })
     }
 
     pub(super) fn handle(&mut self, report: Report, io: &mut Io<'_>) -> Result<(), TransferError> {
@@ -373,11 +376,9 @@ impl Provide {
     /// Looks at an item's source once more.
     fn check(&mut self, item: Item) {
         let content = Arc::new(Opened::new(Arc::clone(&self.source), item));
-        if let Some(reader) = self.readers.iter().flatten().next_back() {
-            self.checks += 1;
-            // A reader that has ended has reported why.
-            reader.send(ReadOp::Check(content));
-        }
+        self.checks += 1;
+        // A reader that has ended has reported why.
+        self.reader(None).send(ReadOp::Check(content));
     }
 
     /// Tells the root, if it is asked for and what was sent is what was offered.
@@ -417,10 +418,8 @@ impl Provide {
             self.reading.insert(id, Reading { content: Arc::clone(&content), fold });
             content
         };
-        if let Some(reader) = &self.readers[lane.index()] {
-            // A reader that has ended has reported why.
-            reader.send(ReadOp::Read(Read { id, offset, len, content, integrity }));
-        }
+        // A reader that has ended has reported why.
+        self.reader(Some(lane)).send(ReadOp::Read(Read { id, offset, len, content, integrity }));
     }
 
     fn close(&mut self, id: ItemId, io: &mut Io<'_>) -> Result<(), TransferError> {
@@ -462,11 +461,8 @@ impl Provide {
             io.machine.handle_closed(id, size, checksum, io.now);
             return Ok(());
         };
-        let reader = self.readers.iter().flatten().next_back();
-        if let Some(reader) = reader {
-            // A reader that has ended has reported why.
-            reader.send(ReadOp::Close(Close { id, content, size, checksum, root }));
-        }
+        // A reader that has ended has reported why.
+        self.reader(None).send(ReadOp::Close(Close { id, content, size, checksum, root }));
         Ok(())
     }
 

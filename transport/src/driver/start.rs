@@ -108,11 +108,11 @@ fn start(
         Integrity::None,
         None,
         &helpers,
-        &**setup.engine,
+        setup.engine,
     );
     let mut lanes: Vec<Option<LaneEnd>> = (0..LANES).map(|_| None).collect();
     lanes[0] = Some(control_lane);
-    let role = part.start(options, &helpers, &**setup.engine);
+    let role = part.start(options, &helpers, setup.engine);
     let driver = Driver {
         machine: machine.finish(),
         side,

@@ -4,6 +4,7 @@ mod burst;
 mod frames;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use longhaul_core::id::Lane;
@@ -18,7 +19,7 @@ pub(crate) use frames::{Inbound, LARGE};
 use crate::channel::{Sender, channel};
 use crate::chunk::Coming;
 use crate::driver::{Message, Queue};
-use crate::engine::{Engine, Helpers, LaneSetup};
+use crate::engine::{Engine, Helpers, Receiving, Sending};
 use crate::pipe::Pipes;
 use crate::stream::{Connection, TELL_EVERY};
 
@@ -128,11 +129,22 @@ impl Telling {
     }
 }
 
+/// What sends on a lane: nothing as long as there is nothing for it. A small state has none on either side.
+enum Writer {
+    NotStarted,
+    Started(Sender<Burst>),
+    /// There will be no more.
+    Ended,
+}
+
 /// The driver's end of a lane.
 pub(crate) struct LaneEnd {
     pub(crate) port: Port,
-    writer: Option<Sender<Burst>>,
     connection: Connection,
+    writer: Writer,
+    /// What starts it.
+    engine: Arc<dyn Engine>,
+    helpers: Helpers,
     /// Something has come of late.
     heard: bool,
     /// Bursts at the writer.
@@ -152,28 +164,48 @@ impl LaneEnd {
         integrity: Integrity,
         pipes: Option<Pipes>,
         helpers: &Helpers,
-        engine: &dyn Engine,
+        engine: &Arc<dyn Engine>,
     ) -> Self {
-        let (writer, bursts) = channel();
-        engine.start_lane(LaneSetup {
-            lane: port.lane,
-            announced: helpers.announced(),
+        engine.start_receiving(Receiving {
             reporter: Reporter { port, queue: helpers.queue.clone() },
             connection: connection.clone(),
             cutter: Cutter::new(integrity, pipes),
             share,
-            bursts,
             threads: helpers.threads.clone(),
+            announced: helpers.announced(),
         });
         Self {
             port,
-            writer: Some(writer),
             connection,
+            writer: Writer::NotStarted,
+            engine: Arc::clone(engine),
+            helpers: helpers.clone(),
             heard: false,
             under_way: 0,
             building: Burst::default(),
             spare: Vec::with_capacity(BURSTS),
         }
+    }
+
+    fn reporter(&self) -> Reporter {
+        Reporter { port: self.port, queue: self.helpers.queue.clone() }
+    }
+
+    /// Hands it to the writer; `false` if there will be none any more.
+    fn write(&mut self, burst: Burst) -> bool {
+        if matches!(self.writer, Writer::NotStarted) {
+            let (writer, bursts) = channel();
+            self.engine.start_sending(Sending {
+                reporter: self.reporter(),
+                connection: self.connection.clone(),
+                bursts,
+                threads: self.helpers.threads.clone(),
+                announced: self.helpers.announced(),
+            });
+            self.writer = Writer::Started(writer);
+        }
+        // A writer that has ended has said why; the driver will hear of it.
+        matches!(&self.writer, Writer::Started(writer) if writer.send(burst))
     }
 
     /// Something has come.
@@ -196,7 +228,7 @@ impl LaneEnd {
     /// Says a few words of control at once if nothing is under way: to wake the writer for them would take longer. How
     /// many bytes were said; the writer has the rest.
     pub(crate) fn say_little(&mut self) -> u64 {
-        if self.port.lane != Lane::CONTROL || self.under_way > 0 || self.writer.is_none() {
+        if self.port.lane != Lane::CONTROL || self.under_way > 0 || matches!(self.writer, Writer::Ended) {
             return 0;
         }
         let Some(words) = self.building.words().filter(|words| words.len() <= LITTLE) else { return 0 };
@@ -212,8 +244,7 @@ impl LaneEnd {
         }
         let next = self.spare.pop().unwrap_or_default();
         let burst = std::mem::replace(&mut self.building, next);
-        // A writer that has ended has said why; the driver will hear of it.
-        if self.writer.as_ref().is_some_and(|writer| writer.send(burst)) {
+        if self.write(burst) {
             self.under_way += 1;
         }
         true
@@ -228,10 +259,11 @@ impl LaneEnd {
     /// Hands over what is left, room or not, and ends the writing: the peer sees the end after it.
     pub(crate) fn finish(&mut self) {
         let last = std::mem::take(&mut self.building);
-        if let Some(writer) = self.writer.take()
-            && !last.is_empty()
-        {
-            writer.send(last);
+        if !last.is_empty() {
+            self.write(last);
+        }
+        if let Writer::NotStarted = std::mem::replace(&mut self.writer, Writer::Ended) {
+            self.reporter().finished();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longhaul_core::id::Lane;
-use longhaul_transport::{Engine, Helpers, LaneSetup, ReadOp, Receiver, WriteOp, channel};
+use longhaul_transport::{Engine, Helpers, ReadOp, Receiver, Receiving, Sending, WriteOp, channel};
 
 use super::Stamps;
 
@@ -21,8 +21,12 @@ impl Submitted {
 }
 
 impl Engine for Submitted {
-    fn start_lane(&self, lane: LaneSetup) {
-        self.engine.start_lane(lane);
+    fn start_receiving(&self, lane: Receiving) {
+        self.engine.start_receiving(lane);
+    }
+
+    fn start_sending(&self, lane: Sending) {
+        self.engine.start_sending(lane);
     }
 
     fn start_reads(&self, lane: Lane, ops: Receiver<ReadOp>, helpers: &Helpers) {
