@@ -47,8 +47,8 @@ pub use chunk::{Chunk, Coming};
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
 pub use cold::past_the_cache;
 pub use direct::{Direct, DirectFiles};
+use driver::{Began, Lanes, Part, Setup, queue};
 pub use driver::{Close, Opened, Read, ReadOp, Reader, WriteOp};
-use driver::{Lanes, Part, Setup, queue};
 pub use engine::{Engine, Helpers, Receiving, Sending};
 pub use lane::{Burst, Cutter, Frames, Reporter, Step, Telling, Window};
 pub use listener::{Arrival, Caller, Listener, Origin};
@@ -108,12 +108,13 @@ fn unresolved(side: Side, error: std::io::Error) -> TransferError {
 
 fn dial(
     address: impl ToSocketAddrs,
-    part: Part,
+    mut part: Part,
     options: &Options,
     pool: &Pool,
     control: &Arc<Control>,
     engine: &Arc<dyn Engine>,
 ) -> Result<Summary, TransferError> {
+    let machine = driver::begin(&mut part, options, pool);
     let side = part.side();
     control.enter(Stage::Connecting);
     let addresses = stream::resolve(address).map_err(|error| unresolved(side, error))?;
@@ -126,7 +127,6 @@ fn dial(
         return Err(TransferError::new(Reason::Cancelled, side, Phase::Connect, "cancelled"));
     }
     let (queue, messages) = queue();
-    let setup =
-        Setup { options, pool, control, lanes: Lanes::Dial(peer), called: None, queue, messages, engine };
-    driver::run(part, connection, setup)
+    let setup = Setup { options, pool, control, lanes: Lanes::Dial(peer), queue, messages, engine };
+    driver::run(part, connection, setup, Began::Dialled(machine))
 }

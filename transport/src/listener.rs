@@ -27,7 +27,7 @@ use longhaul_state::{Sink, Source};
 use socket2::SockRef;
 
 use crate::channel;
-use crate::driver::{self, Admission, Called, Lanes, Message, Part, Queue, Setup, Spare, Ticket, queue};
+use crate::driver::{self, Admission, Began, Lanes, Message, Part, Queue, Setup, Spare, Ticket, queue};
 use crate::engine::Engine;
 use crate::stream::Connection;
 use first::First;
@@ -508,17 +508,16 @@ impl Caller {
         let token = self.registration.token;
         let _resumable = Resumable::new(&self.registration.door, self.init.transfer, &self.queue);
         let connection = Connection::tcp(self.stream).map_err(|error| internal(error.to_string()))?;
-        let called = Called { init: self.init, spare: Arc::clone(&self.registration.door.spare) };
+        let spare = Arc::clone(&self.registration.door.spare);
         let setup = Setup {
             options,
             pool,
             control,
             lanes: Lanes::Attach(Admission { token, _registration: Box::new(self.registration) }),
-            called: Some(called),
             queue: self.queue,
             messages: self.messages,
             engine: &self.engine,
         };
-        driver::run(part, connection, setup)
+        driver::run(part, connection, setup, Began::Called { init: self.init, spare })
     }
 }

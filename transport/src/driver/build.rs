@@ -18,7 +18,7 @@ const STACK: usize = 1536 << 10;
 const _: () = assert!(4 * size_of::<Machine>() < STACK);
 
 /// A machine that is there, or is being built.
-pub(super) enum Building {
+pub(crate) enum Building {
     Done(Box<Machine>),
     Started { make: Make, config: Config, thread: Option<JoinHandle<Box<Machine>>> },
 }

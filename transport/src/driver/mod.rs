@@ -27,13 +27,13 @@ use longhaul_state::pool::{Buffer, Pool};
 use longhaul_state::transfer::{Control, Event, Options, Stage, Summary, TransferError};
 use longhaul_state::{Sink, Source};
 
-pub(crate) use build::Spare;
+pub(crate) use build::{Building, Spare};
 pub(crate) use join::Join;
 pub use join::WriteOp;
 pub(crate) use message::{Admission, Message, Queue, Ticket, queue};
 pub(crate) use provide::Provide;
 pub use provide::{Close, Opened, Read, ReadOp, Reader};
-pub(crate) use start::{refuse, run};
+pub(crate) use start::{begin, refuse, run};
 
 use self::bucket::Bucket;
 use crate::bytes::Bytes;
@@ -97,10 +97,12 @@ pub(crate) enum Lanes {
     Attach(Admission),
 }
 
-/// What a peer that dialled said first, and where its session's machine comes from.
-pub(crate) struct Called {
-    pub(crate) init: Init,
-    pub(crate) spare: Arc<Spare>,
+/// How a session began, and where its machine comes from.
+pub(crate) enum Began {
+    /// This side dialled: it is being built.
+    Dialled(Building),
+    /// A peer dialled, and said this first.
+    Called { init: Init, spare: Arc<Spare> },
 }
 
 /// What a driver needs beside its role.
@@ -109,8 +111,6 @@ pub(crate) struct Setup<'a> {
     pub(crate) pool: &'a Pool,
     pub(crate) control: &'a Arc<Control>,
     pub(crate) lanes: Lanes,
-    /// The caller, unless this side dialled.
-    pub(crate) called: Option<Called>,
     pub(crate) queue: Queue,
     pub(crate) messages: Receiver<Message>,
     /// What moves the bytes.

@@ -10,11 +10,11 @@ use longhaul_core::session::{self, SessionError, capability};
 use longhaul_core::time::Instant;
 use longhaul_core::wire::{ChunkLen, FRAME_MAX, Roles};
 use longhaul_state::pool::Pool;
-use longhaul_state::transfer::{Summary, TransferError};
+use longhaul_state::transfer::{Options, Summary, TransferError};
 
 use super::bucket::Bucket;
 use super::build::Building;
-use super::{Called, Driver, LANES, Lanes, Message, Part, Setup};
+use super::{Began, Driver, LANES, Lanes, Message, Part, Setup};
 use crate::engine::Helpers;
 use crate::lane::{LaneEnd, Port};
 use crate::pipe::Pipes;
@@ -29,18 +29,25 @@ const _: () = assert!(FRAME_MAX <= CONTROL_CHUNK.bytes() as usize);
 /// The longest chunk of a small state.
 const SMALL_CHUNK: ChunkLen = ChunkLen::new(session::SMALL_BYTES as u32).expect("a power of two in range");
 
+/// Has the machine of a session built whose peer is to be dialled: beside that.
+pub(crate) fn begin(part: &mut Part, options: &Options, pool: &Pool) -> Building {
+    Building::dial(config(part, options, pool, Token::default()))
+}
+
 /// Runs a session over `connection`, its lane 0, to its end.
 pub(crate) fn run(
-    part: Part,
+    mut part: Part,
     connection: Connection,
-    mut setup: Setup<'_>,
+    setup: Setup<'_>,
+    began: Began,
 ) -> Result<Summary, TransferError> {
     crate::priority::take(setup.options.priority);
-    let mut part = part;
-    let config = config(&mut part, &setup);
-    let Some(Called { init, spare }) = setup.called.take() else {
-        return start(part, connection, setup, Building::dial(config));
+    let (init, spare) = match began {
+        Began::Dialled(machine) => return start(part, connection, setup, machine),
+        Began::Called { init, spare } => (init, spare),
     };
+    let token = if let Lanes::Attach(admission) = &setup.lanes { admission.token } else { Token::default() };
+    let config = config(&mut part, setup.options, setup.pool, token);
     let mut machine = spare.take(&config);
     if let Err(error) = machine.admit(&init, config.token, Instant::ZERO) {
         refuse(&error, part.side(), &connection);
@@ -51,24 +58,23 @@ pub(crate) fn run(
     end
 }
 
-fn config(part: &mut Part, setup: &Setup<'_>) -> session::Config {
-    let (side, options) = (part.side(), setup.options);
+fn config(part: &mut Part, options: &Options, pool: &Pool, token: Token) -> session::Config {
     session::Config {
-        roles: match side {
+        roles: match part.side() {
             Side::Provider => Roles::PROVIDER,
             Side::Joiner => Roles::JOINER,
         },
-        requests: u16::from(side == Side::Joiner),
+        requests: u16::from(part.side() == Side::Joiner),
         member: options.member,
         cluster: options.cluster,
         transfer: options.transfer,
         epoch: longhaul_core::id::Epoch(0),
-        token: if let Lanes::Attach(admission) = &setup.lanes { admission.token } else { Token::default() },
+        token,
         capabilities: if options.redial { capability::ALL } else { capability::ALL & !capability::RESUME },
         integrity: options.integrity,
-        lanes: options.lanes.clamp(1, (LANES - 1) as u16).min(setup.pool.lanes()),
+        lanes: options.lanes.clamp(1, (LANES - 1) as u16).min(pool.lanes()),
         fresh: !part.holds(),
-        chunk: setup.pool.chunk(),
+        chunk: pool.chunk(),
         read_depth: 3,
         max_retries: options.max_retries.min(14),
         stall_timeout: options.stall_timeout,
