@@ -67,8 +67,8 @@ impl Sink for Lent {
         self.sink().put(id, item, content)
     }
 
-    fn expect(&mut self, files: &[(&Item, &[u8])]) {
-        self.sink().expect(files);
+    fn upcoming(&mut self, files: &[(&Item, &[u8])]) -> usize {
+        self.sink().upcoming(files)
     }
 
     fn sync(&mut self, progress: &dyn Progress) -> Result<(), SinkError> {

@@ -20,7 +20,7 @@ pub struct Probe {
     pub splice: Result<(), String>,
     /// The file system that was asked for.
     pub place: Option<PlaceProbe>,
-    /// What [`Transport::Auto`] takes.
+    /// What [`Transport::Auto`] takes for what is large; see there.
     pub transport: Transport,
 }
 

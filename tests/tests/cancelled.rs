@@ -40,7 +40,10 @@ fn engines() -> Vec<ByEngine> {
 
 #[cfg(not(longhaul_portable))]
 fn ring(pool: &Pool) -> Arc<dyn Engine> {
-    Arc::new(longhaul_transport_uring::Ring::start(pool).unwrap())
+    let ring = longhaul_transport_uring::Ring::start(pool).unwrap();
+    // Which it would do by itself after some more transfers.
+    println!("{} buffers are registered", ring.register());
+    Arc::new(ring)
 }
 
 /// A number that the environment gives.

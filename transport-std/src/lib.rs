@@ -3,7 +3,7 @@
 //! ```text
 //!  lane's reader thread ──frames, payloads──▶ ┌────────┐ ──reads──▶ a lane's source thread
 //!  lane's writer thread ◀──bursts──────────── │ driver │ ──writes─▶ a lane's disk thread
-//!  (one of each a lane)                       └────────┘ ◀─reports─ all of them
+//!  (one of each a lane, where needed)         └────────┘ ◀─reports─ all of them
 //! ```
 //!
 //! On Linux large files are written past the page cache, and read past it if they are not in it. A thread for each thing

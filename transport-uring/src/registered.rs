@@ -45,7 +45,7 @@ impl Registered {
         }
     }
 
-    /// So many bytes came into one of the buffers.
+    /// So many bytes came in: most of them into these buffers.
     pub(crate) fn moved(&self, bytes: usize) {
         match self.state.get() {
             State::Moving(left) if left > bytes => self.state.set(State::Moving(left - bytes)),

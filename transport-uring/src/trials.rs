@@ -38,7 +38,10 @@ struct Side {
 impl Side {
     fn new(sessions: usize) -> Self {
         let pool = Pool::new(DEFAULT_MEMORY, ChunkLen::DEFAULT, sessions, 2);
-        Self { ring: Arc::new(Ring::start(&pool).unwrap()), pool }
+        let ring = Ring::start(&pool).unwrap();
+        // Which it would do by itself when much has moved.
+        println!("{} buffers are registered", ring.register());
+        Self { ring: Arc::new(ring), pool }
     }
 
     /// How the ring's operations go from now on; what became of the last plan.

@@ -2,7 +2,7 @@
 //! large. It is started when it is needed first: where it is not, nobody waits for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use longhaul_core::id::Lane;
 use longhaul_state::pool::Pool;
@@ -14,26 +14,29 @@ use crate::settings::Transport;
 
 /// Bytes of content from which on a ring moves a session's data. Measured: less comes no later by blocking calls, and sooner
 /// by what it takes to start a ring; 64 MiB are quicker by a ring, with fewer CPU seconds.
-pub(crate) const LARGE: u64 = 32 << 20;
+const LARGE: u64 = 32 << 20;
 
 /// A ring that nobody has needed yet, or that there is none of.
 pub(super) struct Lazy {
     pool: Pool,
     ring: OnceLock<Option<Ring>>,
-    /// Of several one says that there are none.
-    told: Arc<Once>,
 }
 
 impl Lazy {
-    pub(super) const fn new(pool: Pool, told: Arc<Once>) -> Self {
-        Self { pool, ring: OnceLock::new(), told }
+    pub(super) const fn new(pool: Pool) -> Self {
+        Self { pool, ring: OnceLock::new() }
+    }
+
+    /// One that was started already, beside others.
+    pub(super) fn started(pool: Pool, ring: Ring) -> Self {
+        Self { pool, ring: OnceLock::from(Some(ring)) }
     }
 
     fn get(&self) -> Option<&Ring> {
         let start = || match Ring::start(&self.pool) {
             Ok(ring) => Some(ring),
             Err(why) => {
-                self.told.call_once(|| tracing::warn!("{}", super::without_ring(&why.to_string())));
+                tracing::warn!("{}", super::without_ring(&why.to_string()));
                 None
             }
         };
@@ -60,13 +63,12 @@ impl Auto {
     /// What moves the bytes of a lane of a session that is to move so many, where that is known.
     fn engine(&self, lane: Lane, announced: Option<u64>) -> &dyn Engine {
         let small = lane == Lane::CONTROL || announced.is_some_and(|bytes| bytes < LARGE);
-        match if small { None } else { self.lazy.get() } {
-            Some(ring) => {
-                self.by_ring.store(true, Ordering::Relaxed);
-                ring
-            }
-            None => &Blocking,
+        let ring = if small { None } else { self.lazy.get() };
+        let Some(ring) = ring else { return &Blocking };
+        if !self.by_ring.swap(true, Ordering::Relaxed) {
+            tracing::debug!(?announced, "a ring moves this session's content");
         }
+        ring
     }
 }
 

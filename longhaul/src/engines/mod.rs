@@ -5,8 +5,6 @@
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
 mod auto;
 
-#[cfg(all(target_os = "linux", not(longhaul_portable)))]
-use std::sync::Once;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_state::pool::Pool;
@@ -127,31 +125,42 @@ fn start(
     rings: usize,
     control: &Control,
 ) -> Vec<Part> {
-    match asked {
-        Transport::Std => blocking(settings, sessions),
-        Transport::Uring => start_rings(settings.pools(sessions, rings)).unwrap_or_else(|why| {
-            let words = without_ring(&why.to_string());
-            tracing::warn!("{words}");
-            control.emit(&Event::Warning(words));
-            blocking(settings, sessions)
-        }),
-        Transport::Auto => {
-            let told = Arc::new(Once::new());
-            let lazy = |pool: &Pool| Arc::new(auto::Lazy::new(pool.clone(), Arc::clone(&told)));
-            let pools = settings.pools(sessions, rings).into_iter();
-            pools.map(|pool| Part { by: By::Auto(lazy(&pool)), pool }).collect()
-        }
+    if asked == Transport::Std {
+        return blocking(settings, sessions);
     }
+    let (pools, is_auto) = (settings.pools(sessions, rings), asked == Transport::Auto);
+    // Several are for a service, which can wait for them before anybody calls.
+    if let ([pool], true) = (&pools[..], is_auto) {
+        return vec![Part { by: By::Auto(Arc::new(auto::Lazy::new(pool.clone()))), pool: pool.clone() }];
+    }
+    let by = |pool: &Pool, ring| {
+        if is_auto {
+            By::Auto(Arc::new(auto::Lazy::started(pool.clone(), ring)))
+        } else {
+            By::Ring(Arc::new(ring))
+        }
+    };
+    start_rings(pools, by).unwrap_or_else(|why| {
+        let words = without_ring(&why.to_string());
+        tracing::warn!("{words}");
+        if !is_auto {
+            control.emit(&Event::Warning(words));
+        }
+        blocking(settings, sessions)
+    })
 }
 
 /// A ring for each pool, as far as they are to be had.
 #[cfg(all(target_os = "linux", not(longhaul_portable)))]
-fn start_rings(pools: Vec<Pool>) -> Result<Vec<Part>, longhaul_transport_uring::Unavailable> {
+fn start_rings(
+    pools: Vec<Pool>,
+    by: impl Fn(&Pool, longhaul_transport_uring::Ring) -> By,
+) -> Result<Vec<Part>, longhaul_transport_uring::Unavailable> {
     let wanted = pools.len();
     let mut parts = Vec::new();
     for pool in pools {
         match longhaul_transport_uring::Ring::start(&pool) {
-            Ok(ring) => parts.push(Part { by: By::Ring(Arc::new(ring)), pool }),
+            Ok(ring) => parts.push(Part { by: by(&pool, ring), pool }),
             Err(why) if parts.is_empty() => return Err(why),
             Err(why) => {
                 tracing::warn!("{} of {wanted} rings were started, and move all bytes: {why}", parts.len());

@@ -11,11 +11,18 @@ pub trait Executor {
     /// If it was not carried out.
     fn execute(&mut self, op: &FileOp, payload: &[u8]) -> Result<OpReply, OpError>;
 
-    /// These will be asked for next, in this order and with these payloads: each a [`FileOp::PutFile`]. An executor may
-    /// carry out what doesn't hang on one before it, and answers when it is asked. One that is never asked for has left
-    /// nothing that counts: nothing claims it, and it goes with staging.
-    fn expect(&mut self, ops: &[(FileOp, &[u8])]) {
+    /// Whether so many small files would each wait for somebody: then [`Executor::put_ahead`] lands them together.
+    fn waits(&mut self, files: usize) -> bool {
+        let _ = files;
+        false
+    }
+
+    /// Carries out what will be asked for next, in this order and with these payloads: each a [`FileOp::PutFile`]. How many
+    /// of them, from the first on; the others come in their turn. What came of each is told when it is asked for. One that
+    /// is never asked for has left nothing that counts: nothing claims it, and it goes with staging.
+    fn put_ahead(&mut self, ops: &[(FileOp, &[u8])]) -> usize {
         let _ = ops;
+        0
     }
 }
 

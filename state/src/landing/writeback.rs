@@ -131,16 +131,15 @@ fn again(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-/// Longer files keep the disk busy by themselves; and the advice drops from the page cache what is on the disk already.
+/// Longer files keep the disk busy by themselves.
 const SHORT: u64 = 1 << 20;
 
-/// Has the disk begin with what was written to these files, and waits for none of it.
-pub(super) fn start_writing<'a>(files: impl IntoIterator<Item = &'a Arc<File>>) {
-    for file in files {
-        if file.metadata().is_ok_and(|found| found.len() <= SHORT) {
-            // Of advice that is not taken nothing is lost: the sync that follows says what fails.
-            let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-        }
+/// Has the disk begin with what was written to this file, and waits for none of it. To be asked for once, while all of it is
+/// in memory alone: the advice drops from the page cache what is on the disk already.
+pub(super) fn start_writing(file: &File) {
+    if file.metadata().is_ok_and(|found| found.len() <= SHORT) {
+        // Of advice that is not taken nothing is lost: the sync that follows says what fails.
+        let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
 }
 
@@ -155,10 +154,7 @@ fn run(staging: &File, shared: &Shared) {
         drop(state);
         let synced = match what {
             What::Tree => syncfs(staging.as_fd()).map_err(io::Error::from),
-            What::Files(files) => {
-                start_writing(&files);
-                files.iter().try_for_each(|file| file.sync_all())
-            }
+            What::Files(files) => files.iter().try_for_each(|file| file.sync_all()),
         };
         state = shared.lock();
         state.over += 1;

@@ -152,10 +152,14 @@ impl Sink for DirectorySink {
         self.run(content)
     }
 
-    fn expect(&mut self, files: &[(&Item, &[u8])]) {
-        let expected = |(item, content): &(&Item, _)| Some((self.landing.expected(item)?, *content));
-        let ops: Vec<_> = files.iter().map_while(expected).collect();
-        self.executor.expect(&ops);
+    fn upcoming(&mut self, files: &[(&Item, &[u8])]) -> usize {
+        if !self.executor.waits(files.len()) {
+            return files.len();
+        }
+        let coming = |(item, content): &(&Item, _)| Some((self.landing.upcoming(item)?, *content));
+        let ops: Vec<_> = files.iter().map_while(coming).collect();
+        // The next one comes in its turn, and may make room for those behind it: a directory.
+        self.executor.put_ahead(&ops).max(1)
     }
 
     fn sync(&mut self, progress: &dyn Progress) -> Result<(), SinkError> {

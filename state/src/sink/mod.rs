@@ -80,9 +80,10 @@ pub trait Sink: Send {
         self.finish(id, content.len() as u64)
     }
 
-    /// These small files are put next, in this order: a sink that would wait for each of them may begin with all of them.
-    fn expect(&mut self, files: &[(&Item, &[u8])]) {
-        let _ = files;
+    /// These small files are put next, in this order, unless the transfer ends before: a sink that would wait for each of
+    /// them may begin with some. How many of them it need not be told of again. Most sinks need nothing of this.
+    fn upcoming(&mut self, files: &[(&Item, &[u8])]) -> usize {
+        files.len()
     }
 
     /// Makes everything finished so far durable.

@@ -10,6 +10,7 @@
 //! | [`FileSystem`] | made on it, mounted, unmounted |
 //! | [`Faults`] | how its disk fails, from a moment on and at blocks of one's choice |
 //! | [`Rig`] | a provider, and the real command that fetches onto such a disk |
+//! | [`Slow`] | no disk: a directory whose writes take a while, as on a server |
 //!
 //! A process that serves its own mounted disk must not be killed outright: a thread of it that waits for the disk can't end
 //! until somebody answers. SIGINT and SIGTERM end a run tidily; one that hangs is freed through the `abort` file of its
@@ -21,6 +22,7 @@ mod file_system;
 pub(crate) mod image;
 pub(crate) mod log;
 mod rig;
+mod slow;
 pub(crate) mod state;
 
 use nix::mount::{MsFlags, mount};
@@ -31,6 +33,7 @@ pub use faults::{Blocks, Fault, Faults};
 pub use file_system::{Access, FileSystem, Mounted};
 pub use rig::Rig;
 pub(crate) use rig::claimed;
+pub use slow::Slow;
 
 /// Readies this thread, and those that it starts from now on, to have disks here; or says why that is not possible.
 ///

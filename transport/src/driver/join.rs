@@ -10,22 +10,23 @@
 
 mod activity;
 mod checkpoints;
+mod items;
 mod land;
+mod reports;
 mod write;
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::sync::Arc;
 
-use longhaul_core::id::{ItemId, Lane, TaskId};
-use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Prefix, Root, RunSum};
+use longhaul_core::id::{ItemId, Lane};
+use longhaul_core::integrity::{Checksum, Integrity, ItemFold, Root, RunSum};
 use longhaul_core::plan::{self, Plan};
 use longhaul_core::reason::{Reason, Side};
 use longhaul_core::session::{Command, Receive};
 use longhaul_core::time::Instant;
 use longhaul_core::wire::Frame;
 use longhaul_state::item::Item;
-use longhaul_state::sink::{Checkpoint, Content, Place, Sink, SinkError, WRITE};
+use longhaul_state::sink::{Place, Sink};
 use longhaul_state::source::Survey;
 use longhaul_state::transfer::{Event, Options, Stage, TransferError, survey_of};
 
@@ -37,106 +38,10 @@ use crate::engine::{Engine, Helpers};
 use crate::lane::Inbound;
 use activity::activity;
 use checkpoints::Checkpoints;
+use items::{Eager, Open, Sums, Waiting};
 use land::{Lander, SinkOp};
+pub(crate) use reports::Report;
 pub use write::WriteOp;
-
-/// What a joiner's helpers report.
-pub(crate) enum Report {
-    /// The sink is ready.
-    Begun,
-    /// An item is open.
-    Opened { id: ItemId, place: Place, kept: Option<Content> },
-    /// Items were completed.
-    Landed(Vec<ItemId>),
-    /// A chunk was written into its file.
-    Written { id: ItemId, file: Arc<File>, offset: u64 },
-    /// How far a checkpoint is.
-    Checkpoint(Checkpoint),
-    /// Count, bytes, root.
-    Summed { items: u64, bytes: u64, root: Root },
-    /// Everything is durable.
-    Synced { caveat: Option<&'static str> },
-    /// The state is published.
-    Published { app_reply: Vec<u8> },
-    /// The sink failed.
-    Failed(SinkError),
-    /// The sink panicked.
-    Panicked,
-    /// A chunk could not be written.
-    WriteFailed { id: ItemId, file: Arc<File>, offset: u64, error: std::io::Error },
-}
-
-/// An item that arrives with its offer: small, on one lane.
-struct Eager {
-    attempt: u8,
-    lane: Lane,
-    item: Item,
-    pieces: Vec<Chunk>,
-    run: Option<RunSum>,
-}
-
-/// An item that was opened before its content came, or so that the engine writes it.
-struct Open {
-    /// None between a rewind and the next offer: nothing of it counts then.
-    attempt: Option<u8>,
-    item: Item,
-    place: Option<Place>,
-    sums: Sums,
-    /// Chunks that are being written, or are to be: where each begins.
-    writes: Vec<u64>,
-    /// All of it, come with its offer over this lane: it waits for its place.
-    whole: Option<(Lane, Chunk)>,
-    /// Bytes and holes that have come; how many of them, from the beginning, a checkpoint may claim.
-    received: u64,
-    claimable: u64,
-    /// The first bytes that have come, and those of them that are written too.
-    come: Option<Box<Prefix>>,
-    written: Option<Box<Prefix>>,
-    /// All has come: what must be compared once it is written.
-    end: Option<(u64, Checksum)>,
-}
-
-/// The checksum of an item as it comes.
-enum Sums {
-    Fold(Box<ItemFold>),
-    /// All of it was there, or has come and was compared.
-    Kept(Checksum),
-}
-
-impl Open {
-    fn new(attempt: Option<u8>, item: Item, sums: Sums) -> Self {
-        Self {
-            attempt,
-            item,
-            place: None,
-            sums,
-            writes: Vec::new(),
-            whole: None,
-            received: 0,
-            claimable: 0,
-            come: None,
-            written: None,
-            end: None,
-        }
-    }
-
-    /// What has come and is written may be claimed.
-    fn note_written(&mut self) {
-        if let Some(come) = self.come.take_if(|come| self.writes.iter().all(|write| *write >= come.offset()))
-        {
-            self.claimable = come.offset();
-            self.written = Some(come);
-        }
-    }
-}
-
-/// What waits for room to be written, until more is claimed.
-enum Waiting {
-    /// A chunk of an item that is open.
-    Write(Lane, WriteOp),
-    /// An item that has come with its offer, and is complete.
-    Finish { id: ItemId, size: u64, checksum: Checksum },
-}
 
 pub(crate) struct Join {
     lander: Lander,
@@ -489,76 +394,6 @@ impl Join {
         }
     }
 
-    pub(super) fn handle(&mut self, report: Report, io: &mut Io<'_>) -> Result<(), TransferError> {
-        match report {
-            Report::Begun => {
-                self.at_disk = false;
-                io.machine.handle_begun(TaskId(0), io.now);
-            }
-            Report::Opened { id, place, kept } => self.opened(id, place, kept, io)?,
-            Report::Checkpoint(checkpoint) => {
-                self.checkpoints.answered(checkpoint);
-                self.go_on(io);
-            }
-            Report::Landed(ids) => {
-                for id in ids {
-                    io.machine.handle_finished(id, true, io.now);
-                }
-            }
-            Report::Written { id, file, offset } => {
-                io.machine.handle_work(1, io.now);
-                // A chunk of an attempt that failed went into a file that is gone.
-                let current = |place: &Place| matches!(place, Place::File(open) if Arc::ptr_eq(open, &file));
-                if let Some(open) =
-                    self.open.get_mut(&id).filter(|open| open.place.as_ref().is_some_and(current))
-                {
-                    if let Some(at) = open.writes.iter().position(|write| *write == offset) {
-                        open.writes.swap_remove(at);
-                    }
-                    open.note_written();
-                    self.finish_open(id, io);
-                }
-            }
-            Report::Summed { items, bytes, root } => {
-                self.summed = Some((items, bytes, root));
-                io.machine.handle_root(Side::Joiner, TaskId(0), (items, bytes, root), io.now);
-                if !io.machine.is_over() {
-                    io.control.emit(&Event::Agreed { root });
-                }
-            }
-            Report::Synced { caveat } => {
-                self.at_disk = false;
-                self.caveat = caveat;
-                if let Some(caveat) = caveat {
-                    io.control.emit(&Event::Warning(format!("durability is {caveat}")));
-                }
-                io.machine.handle_durable(io.now);
-            }
-            Report::Published { app_reply } => {
-                self.plan.handle_installed();
-                let len = io.machine.handle_installed(&app_reply, &mut io.scratch[..]);
-                if let Some(control_lane) = &mut io.lanes[0] {
-                    control_lane.building.control(&io.scratch[..len]);
-                }
-            }
-            Report::Failed(error) => return Err(TransferError::sink(error, io.machine.phase())),
-            Report::Panicked => {
-                let phase = io.machine.phase();
-                return Err(TransferError::new(Reason::Internal, Side::Joiner, phase, "the sink panicked"));
-            }
-            Report::WriteFailed { id, file, offset, error } => {
-                let current = |place: &Place| matches!(place, Place::File(open) if Arc::ptr_eq(open, &file));
-                let Some(open) = self.open.get(&id).filter(|open| open.place.as_ref().is_some_and(current))
-                else {
-                    return Ok(());
-                };
-                let error = SinkError::io(open.item.name.clone(), WRITE, error).at(offset);
-                self.batch.push(SinkOp::WriteFailed { id, error });
-            }
-        }
-        Ok(())
-    }
-
     /// The session is durable: the plan decides, and this side installs.
     pub(super) fn durable(&mut self, io: &mut Io<'_>) {
         self.plan.handle_durable(0);
@@ -568,53 +403,6 @@ impl Join {
             self.at_disk = true;
             self.batch.push(SinkOp::Publish);
         }
-    }
-
-    fn opened(
-        &mut self,
-        id: ItemId,
-        place: Place,
-        kept: Option<Content>,
-        io: &mut Io<'_>,
-    ) -> Result<(), TransferError> {
-        let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
-        open.place = Some(place);
-        if let Some((lane, chunk)) = open.whole.take() {
-            self.place(lane, id, 0, chunk, io)?;
-            self.finish_open(id, io);
-            return Ok(());
-        }
-        let Some(content) = kept else {
-            io.machine.handle_opened(id, io.now);
-            return Ok(());
-        };
-        let len = content.len(open.item.as_wire().what.size().unwrap_or(0));
-        (open.received, open.claimable) = (len, len);
-        open.sums = match content {
-            Content::Whole(checksum) => Sums::Kept(checksum),
-            Content::Part(prefix) => Sums::Fold(Box::new(ItemFold::from_prefix(&prefix))),
-        };
-        io.control.add_resumed(len);
-        io.machine.handle_kept(id, len, io.now);
-        Ok(())
-    }
-
-    fn tell_kept(&self, id: ItemId, offset: u64, io: &mut Io<'_>) -> Result<(), TransferError> {
-        let told = |sums: &[u8], io: &mut Io<'_>| {
-            let len = io.machine.handle_kept_sums(id, offset, sums, &mut io.scratch[..]);
-            if let Some(control_lane) = &mut io.lanes[0] {
-                control_lane.building.control(&io.scratch[..len]);
-            }
-        };
-        match self.open.get(&id).map(|open| &open.sums) {
-            Some(Sums::Kept(checksum)) => told(&checksum.as_sums(), io),
-            Some(Sums::Fold(fold)) if fold.frontier() == offset && fold.prefix().is_some() => {
-                let prefix = fold.prefix().expect("just looked at");
-                told(prefix.sums(), io);
-            }
-            _ => return Err(defect(io, "what is kept of an item has no checksum")),
-        }
-        Ok(())
     }
 
     /// When the driver is to look after the checkpoint, whatever comes until then.

@@ -381,7 +381,7 @@ impl Driver<'_> {
         self.transmit();
     }
 
-    /// Starts the threads of a lane's connection.
+    /// Has a lane receive from its connection.
     fn connect(&mut self, lane: Lane, connection: Connection) {
         let data = lane != Lane::CONTROL;
         // Lane 0's reader learns of the integrity from the task.

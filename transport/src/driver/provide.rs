@@ -100,7 +100,7 @@ pub(crate) struct Provide {
     asked: Asked,
     announced: Option<Announced>,
     share: Share,
-    /// Those that there was something to read for.
+    /// One a lane, started with its first read.
     readers: Vec<Option<Sender<ReadOp>>>,
     /// Walked, not offered: the session has no room yet.
     walked: VecDeque<Walked>,
@@ -148,7 +148,7 @@ impl SharedRoot {
 }
 
 impl Provide {
-    /// Starts the helpers.
+    /// A provider whose helpers are started when there is something for them.
     pub(crate) fn new(source: Arc<dyn Source>, helpers: &Helpers, engine: &Arc<dyn Engine>) -> Self {
         Self {
             source,

@@ -29,7 +29,7 @@ const _: () = assert!(FRAME_MAX <= CONTROL_CHUNK.bytes() as usize);
 /// The longest chunk of a small state.
 const SMALL_CHUNK: ChunkLen = ChunkLen::new(session::SMALL_BYTES as u32).expect("a power of two in range");
 
-/// Has the machine of a session built whose peer is to be dialled: beside that.
+/// Begins to build the machine of a session that dials: it is ready when the peer answers.
 pub(crate) fn begin(part: &mut Part, options: &Options, pool: &Pool) -> Building {
     Building::dial(config(part, options, pool, Token::default()))
 }

@@ -292,6 +292,7 @@ impl Cutter {
         let end = self.carried.len();
         buffer[..end].copy_from_slice(&self.carried);
         self.carried.clear();
+        self.carried.shrink_to(2 * LARGE);
         self.state = match self.large.take() {
             Some(header) => State::Large { header, buffer, have: end },
             None => State::Filling(Filling { buffer, frames: Frames::default(), start: 0, end }),

@@ -26,6 +26,8 @@ use crate::landing::attributes::{Attributes, check_fresh, set_attributes};
 const TOGETHER: usize = 16;
 /// Files by which it is told whether they wait.
 const SAMPLE: u32 = 32;
+/// Longer ones say less about it: they take time themselves.
+const SHORT: usize = 16 << 10;
 /// One that takes longer has waited: ten times what a disk of this machine takes.
 const LONG: Duration = Duration::from_micros(150);
 /// Files that are landed together before it is looked again.
@@ -118,8 +120,11 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    /// One was landed alone, in this time.
-    pub(super) const fn took(&mut self, time: Duration) {
+    /// One of so many bytes was landed alone, in this time.
+    pub(super) const fn took(&mut self, bytes: usize, time: Duration) {
+        if bytes > SHORT {
+            return;
+        }
         self.looked_at += 1;
         if time.as_nanos() > LONG.as_nanos() {
             self.long += 1;
@@ -157,7 +162,7 @@ mod tests {
 
     fn look_at(waits: &mut Waits, times: &[(u32, Duration)]) -> bool {
         for (files, time) in times {
-            (0..*files).for_each(|_| waits.took(*time));
+            (0..*files).for_each(|_| waits.took(SHORT, *time));
         }
         waits.together(1)
     }
@@ -180,6 +185,8 @@ mod tests {
         assert!(waits.together(AGAIN));
         assert!(!waits.together(1));
         assert!(!look_at(&mut waits, &[(SAMPLE, QUICK)]));
+        (0..SAMPLE).for_each(|_| waits.took(SHORT + 1, SLOW));
+        assert!(!waits.together(1));
     }
 
     #[test]
@@ -226,31 +233,40 @@ mod tests {
         };
         landing.begin(&Survey { bytes: Some(2 << 20), items: 4, ..Survey::default() });
         carry_out(&mut landing, &mut executor, b"").unwrap();
-        // One in a directory that is not there yet, and one whose name comes twice.
-        let items = ["first", "missing/inside", "second", "first"].map(|name| Item {
+        let names = ["first", "second", "first", "missing/inside", "missing/too"];
+        let contents = [&b"content"[..], b"content", b"another", b"content", b"content"];
+        let items = names.map(|name| Item {
             name: Name::new(name.as_bytes().to_vec()).unwrap(),
             mode: 0o600,
             mtime: Timestamp::default(),
             version: Version::new(&[1]).unwrap(),
             what: What::File { size: 7, linked: false, sparse: false },
         });
-        (0..SAMPLE).for_each(|_| executor.waits.took(SLOW));
-        let expected = |n: usize| landing.expected(&items[n]).unwrap();
-        let contents = [&b"content"[..], b"content", b"content", b"another"];
-        executor.expect(&[0, 1, 2, 3].map(|n| (expected(n), contents[n])));
-        let staged = |name: &str| fs::read(scratch.path().join(".to.longhaul/state").join(name)).ok();
-        let content = Some(b"content".to_vec());
-        assert_eq!(
-            [staged("first"), staged("second"), staged("missing/inside")],
-            [content.clone(), content, None]
-        );
-        for (n, item) in items.iter().enumerate() {
-            landing.put(ItemId(n as u32), item);
+        let staged = |n: usize| fs::read(scratch.path().join(".to.longhaul/state").join(names[n])).ok();
+        let ops: Vec<_> = items
+            .iter()
+            .zip(contents)
+            .map(|(item, content)| (landing.upcoming(item).unwrap(), content))
+            .collect();
+        assert!(!executor.waits(ops.len()));
+        (0..SAMPLE).for_each(|_| executor.waits.took(7, SLOW));
+        assert!(executor.waits(ops.len()));
+        // Up to the one whose name is taken; and none without its directory.
+        assert_eq!(executor.put_ahead(&ops), 2);
+        assert_eq!(executor.put_ahead(&ops[3..]), 0);
+        assert!(staged(0).is_some() && staged(1).is_some() && staged(3).is_none());
+        for n in 0..items.len() {
+            if n == 4 {
+                assert_eq!(executor.put_ahead(&ops[4..]), 1);
+                assert!(staged(4).is_some());
+            }
+            landing.put(ItemId(n as u32), &items[n]);
             let put = carry_out(&mut landing, &mut executor, contents[n]);
-            assert_eq!(put.is_ok(), n < 3, "{put:?}");
+            assert_eq!(put.is_ok(), n != 2, "{put:?}");
         }
-        assert!(staged("missing/inside").is_some() && executor.ahead.is_empty());
-        assert_eq!(staged("first").as_deref(), Some(contents[0]));
+        assert!(
+            (0..items.len()).all(|n| staged(n).as_deref() == Some(b"content")) && executor.ahead.is_empty()
+        );
         landing.abort();
         carry_out(&mut landing, &mut executor, b"").unwrap();
     }

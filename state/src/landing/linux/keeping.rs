@@ -115,6 +115,7 @@ impl LinuxExecutor {
     /// Has the disk begin with everything that was written.
     fn start_sync(&mut self) -> io::Result<OpReply> {
         let covers = self.journal.covers()?;
+        self.start_writing();
         let what = if self.overflowed {
             What::Tree
         } else {

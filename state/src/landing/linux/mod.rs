@@ -47,6 +47,8 @@ pub struct LinuxExecutor {
     /// Finished files that are not synced yet, while they are few: an error of writing back is reported
     /// to a descriptor that was open when it happened, not to one opened afterwards.
     unsynced_files: HashMap<Name, Arc<File>>,
+    /// Those of them that the disk was not told to begin with.
+    unwritten: Vec<Arc<File>>,
     /// Some finished files are not among them.
     overflowed: bool,
     /// The directory used last: files come directory by directory.
@@ -77,6 +79,7 @@ impl LinuxExecutor {
             links: None,
             files: HashMap::new(),
             unsynced_files: HashMap::new(),
+            unwritten: Vec::new(),
             overflowed: false,
             last: None,
             waits: Waits::default(),
@@ -244,6 +247,7 @@ impl LinuxExecutor {
     fn close_staging(&mut self) {
         self.files.clear();
         self.unsynced_files.clear();
+        self.unwritten.clear();
         self.ahead.clear();
         self.writeback = None;
         (self.last, self.links, self.root, self.staging) = (None, None, None, None);
@@ -291,41 +295,49 @@ impl LinuxExecutor {
         let (directory, leaf) = self.place(name)?;
         let began = Instant::now();
         let landed = ahead::put(directory, leaf, op, content);
-        self.waits.took(began.elapsed());
+        self.waits.took(content.len(), began.elapsed());
         landed
     }
 
-    /// Lands all of these files that can be landed now, if they would wait alone.
-    fn put_ahead(&mut self, ops: &[(FileOp, &[u8])]) {
-        if !self.waits.together(ops.len()) {
-            return;
-        }
-        let mut wanted = Vec::with_capacity(ops.len());
+    /// Lands the first of these files together, up to one that must wait for its turn.
+    fn put_together(&mut self, ops: &[(FileOp, &[u8])]) -> usize {
+        let mut wanted: Vec<Wanted<'_>> = Vec::with_capacity(ops.len());
         for (op, content) in ops {
-            let FileOp::PutFile { name, mode, mtime, sync } = op else { continue };
-            // Of two of one name the first counts, and the other fails in its turn.
-            if self.ahead.contains_key(name) || wanted.iter().any(|wanted: &Wanted<'_>| wanted.name == name) {
+            let FileOp::PutFile { name, mode, mtime, sync } = op else { break };
+            // Of two of one name the first counts, and the other fails.
+            if self.ahead.contains_key(name) || wanted.iter().any(|wanted| wanted.name == name) {
                 break;
             }
-            // Where its directory is missing it waits for its turn, and the machine has that made.
-            let Ok((directory, leaf)) = self.place(name) else { continue };
+            // Where its directory is missing the machine has that made first.
+            let Ok((directory, leaf)) = self.place(name) else { break };
             let (directory, attributes) =
                 (Arc::clone(directory), Attributes { mode: *mode, mtime: *mtime, sync: *sync });
             wanted.push(Wanted { directory, name, leaf, attributes, content });
         }
         let room = FEW.saturating_sub(self.unsynced_files.len());
-        let landed = ahead::put_together(&wanted, room);
-        self.ahead.extend(wanted.iter().map(|wanted| wanted.name.clone()).zip(landed));
+        for (wanted, landed) in wanted.iter().zip(ahead::put_together(&wanted, room)) {
+            // Whatever else went wrong, which has left nothing, may go well alone.
+            if matches!(landed, Ok(_) | Err(OpError::Durability(_))) {
+                self.ahead.insert(wanted.name.clone(), landed);
+            }
+        }
+        wanted.len()
     }
 
     /// Keeps a finished file open until it is synced, unless there are so many that one sync of the file
     /// system will do.
     fn keep_unsynced(&mut self, name: &Name, file: Arc<File>) {
         if self.unsynced_files.len() < FEW {
+            self.unwritten.push(Arc::clone(&file));
             self.unsynced_files.insert(name.clone(), file);
         } else {
             self.overflowed = true;
         }
+    }
+
+    /// Has the disk begin with all files that are to be synced one by one, once each.
+    fn start_writing(&mut self) {
+        self.unwritten.drain(..).for_each(|file| writeback::start_writing(&file));
     }
 
     /// Has the disk begin with what was written, once it is enough.
@@ -467,8 +479,12 @@ impl LinuxExecutor {
 }
 
 impl Executor for LinuxExecutor {
-    fn expect(&mut self, ops: &[(FileOp, &[u8])]) {
-        self.put_ahead(ops);
+    fn waits(&mut self, files: usize) -> bool {
+        self.waits.together(files)
+    }
+
+    fn put_ahead(&mut self, ops: &[(FileOp, &[u8])]) -> usize {
+        self.put_together(ops)
     }
 
     fn execute(&mut self, op: &FileOp, payload: &[u8]) -> Result<OpReply, OpError> {
@@ -513,7 +529,7 @@ impl Executor for LinuxExecutor {
             }
             FileOp::KeepLink { id, name } => self.keep_link(*id, name)?,
             FileOp::HardLink { to, name } => self.hard_link(*to, name)?,
-            FileOp::WriteBack => writeback::start_writing(self.unsynced_files.values()),
+            FileOp::WriteBack => self.start_writing(),
             FileOp::SyncFile { name } => match self.unsynced_files.remove(name) {
                 Some(file) => file.sync_all()?,
                 None => self.open_staged(name, OFlag::O_RDONLY)?.sync_all()?,
@@ -521,6 +537,7 @@ impl Executor for LinuxExecutor {
             FileOp::SyncDirectory { name } => self.open_staged(name, OFlag::O_DIRECTORY)?.sync_all()?,
             FileOp::SyncTree => {
                 self.unsynced_files.clear();
+                self.unwritten.clear();
                 self.sync_tree()?;
             }
             FileOp::SyncStaging => self.sync_staging()?,

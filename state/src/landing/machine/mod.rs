@@ -295,7 +295,7 @@ impl Landing {
     /// The operation that [`Landing::put`] would ask for, and nothing else, for this item: for a file of the state that bears
     /// one name.
     #[must_use]
-    pub fn expected(&self, item: &Item) -> Option<FileOp> {
+    pub fn upcoming(&self, item: &Item) -> Option<FileOp> {
         let alone = matches!(item.what, What::File { linked: false, .. }) && !item.name.is_root();
         if !alone || self.survey.shape != Shape::Directory {
             return None;

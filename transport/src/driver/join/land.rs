@@ -24,8 +24,8 @@ use crate::engine::Helpers;
 /// Completed items that are reported at once: the provider's window waits for them.
 const LANDED: usize = 64;
 
-/// Small files that the sink is told of before they come.
-const EXPECTED: usize = 256;
+/// Small files that the sink is told of before they come: a session that ends waits for them.
+const UPCOMING: usize = 64;
 
 /// One call to the sink.
 pub(super) enum SinkOp {
@@ -160,7 +160,7 @@ impl Progress for SyncProgress<'_> {
 
 impl SinkThread {
     fn run(&mut self, ops: &Receiver<SinkOp>, failed: &AtomicBool) {
-        let (mut batch, mut landed, mut expected) = (VecDeque::new(), Vec::new(), 0_usize);
+        let (mut batch, mut landed, mut told) = (VecDeque::new(), Vec::new(), 0_usize);
         while ops.recv_all(&mut batch) {
             while !batch.is_empty() {
                 // Nothing of a failed session is carried out any more, least of all publishing.
@@ -172,10 +172,10 @@ impl SinkThread {
                     self.report(&mut landed);
                 }
                 let carried_out = catch_unwind(AssertUnwindSafe(|| {
-                    if expected == 0 {
-                        expected = self.expect(&batch);
+                    if told == 0 {
+                        told = self.tell_upcoming(&batch);
                     }
-                    expected = expected.saturating_sub(1);
+                    told = told.saturating_sub(1);
                     batch.pop_front().map_or(Ok(()), |op| self.carry_out(op, &mut landed))
                 }));
                 match carried_out {
@@ -192,14 +192,11 @@ impl SinkThread {
         self.give_up();
     }
 
-    /// Tells the sink which small files come next. How many there are.
-    fn expect(&mut self, batch: &VecDeque<SinkOp>) -> usize {
-        let files: Vec<_> = batch.iter().take(EXPECTED).map_while(SinkOp::small_file).collect();
+    /// Tells the sink which small files come next. Of how many it need not hear again.
+    fn tell_upcoming(&mut self, batch: &VecDeque<SinkOp>) -> usize {
+        let files: Vec<_> = batch.iter().take(UPCOMING).map_while(SinkOp::small_file).collect();
         // Of one it hears soon enough.
-        if files.len() > 1 {
-            self.sink.expect(&files);
-        }
-        files.len()
+        if files.len() > 1 { self.sink.upcoming(&files) } else { files.len() }
     }
 
     /// Gives up, and tells why. What the disk has lost may come again as soon as it is told: the destination is free for it
