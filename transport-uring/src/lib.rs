@@ -12,7 +12,8 @@
 //!                        opens, user code: a lane's source thread
 //! ```
 //!
-//! Buffers are registered when as many bytes have moved as they hold: before that it would only cost.
+//! Buffers are registered when as many bytes have moved as they hold, or many more are announced: for less it would only
+//! cost.
 //!
 //! [`Ring`] is an engine: drivers, frames and the door are those of `longhaul_transport`. Nothing that may
 //! block runs on the ring's thread; a source that is no file is read as the blocking transport reads it.

@@ -125,7 +125,7 @@ impl Submit {
         ));
         let file = opened.next().await?;
         if file.is_some() {
-            self.local.registered.expect_much();
+            self.local.registered.expect(self.helpers.announced());
         }
         // Those of attempts that failed are not closed.
         self.files.retain(|(other, _)| Arc::strong_count(other) > 1);

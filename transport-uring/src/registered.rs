@@ -13,14 +13,17 @@ use crate::op::Slot;
 /// Buffers that a ring takes (`UIO_MAXIOV`).
 const MOST: u16 = 1024;
 
+/// How often the buffers must be filled by what is announced for them to be registered before they were used.
+const MUCH: u64 = 4;
+
 /// The pool's buffers, of which some are registered in time.
 pub(crate) struct Registered {
     pool: Pool,
     state: Cell<State>,
 }
 
-/// To be registered, memory must be there: all of it at once costs as much time as to move half as many bytes. So it is
-/// registered when it has been used, and only what is worth it is helped by it.
+/// To be registered, memory must be there: all of it at once costs as much time as to move half as many bytes. Where that is
+/// much of what is to move it is registered when it has been used anyway.
 #[derive(Clone, Copy)]
 enum State {
     /// Nothing has come that needs more than a buffer or two.
@@ -36,12 +39,17 @@ impl Registered {
         Self { pool, state: Cell::new(State::Untouched) }
     }
 
-    /// Something comes that may be large.
-    pub(crate) fn expect_much(&self) {
-        if matches!(self.state.get(), State::Untouched) {
-            let regions = self.pool.lay_out();
-            huge::ask_for(&regions);
-            self.state.set(State::Moving(regions.iter().map(|region| region.len).sum()));
+    /// So many bytes of content come, if that is known.
+    pub(crate) fn expect(&self, announced: Option<u64>) {
+        if !matches!(self.state.get(), State::Untouched) {
+            return;
+        }
+        let regions = self.pool.lay_out();
+        huge::ask_for(&regions);
+        let bytes: usize = regions.iter().map(|region| region.len).sum();
+        self.state.set(State::Moving(bytes));
+        if announced.is_none_or(|announced| announced >= MUCH * bytes as u64) {
+            self.register();
         }
     }
 
@@ -57,7 +65,7 @@ impl Registered {
     /// Registers as many buffers as the system allows, if that is not done yet; it may be none. How many there are.
     /// Called on the ring's thread.
     pub(crate) fn register(&self) -> usize {
-        self.expect_much();
+        self.expect(Some(0));
         let count = match self.state.get() {
             State::Registered(count) => count,
             State::Untouched | State::Moving(_) => most(&self.pool),

@@ -33,8 +33,8 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring for the sessions that take their buffers from `pool`. When as many bytes have moved as they hold they are
-    /// registered: if they don't fit, the process's soft limit on locked memory is raised to its hard one for that.
+    /// A ring for the sessions that take their buffers from `pool`. When as many bytes have moved as they hold, or many
+    /// more are announced, they are registered: if they don't fit, the process's soft limit on locked memory is raised to its hard one for that.
     ///
     /// # Errors
     /// If there is none to be had here, whatever the reason: then the blocking transport does the same.
@@ -139,9 +139,9 @@ impl Engine for Ring {
     fn start_writes(&self, _lane: Lane, ops: Receiver<WriteOp>, helpers: &Helpers) {
         let (threads, files) = (helpers.threads().clone(), DirectFiles::new(helpers.data_path()));
         let (running, writing) = (threads.enter(), threads.clone());
-        let pipes = helpers.pipes().unwrap_or_default();
+        let (pipes, announced) = (helpers.pipes().unwrap_or_default(), helpers.announced());
         self.submit_for(&threads, move |local| {
-            local.registered.expect_much();
+            local.registered.expect(announced);
             let task = writes::run(Rc::clone(local), ops, files, pipes, writing);
             local.spawn(running, task);
         });
